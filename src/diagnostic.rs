@@ -94,11 +94,7 @@ impl Diagnostic {
         position: (usize, usize),
         what: impl Into<String>,
     ) -> Self {
-        self.places.push(Place {
-            file: file.into(),
-            position: Some(position),
-            what: what.into(),
-        });
+        self.places.push(Place { file: file.into(), position: Some(position), what: what.into() });
         self
     }
 

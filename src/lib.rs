@@ -2,5 +2,8 @@
 //! plans on a model of the chip.
 pub mod data;
 pub mod diagnostic;
+pub mod entity;
+pub mod frontend;
+pub mod graph;
 pub mod target;
 pub mod tensor;

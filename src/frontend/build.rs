@@ -1,0 +1,248 @@
+//! From tract's typed graph to the layer graph.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tract_onnx::pb;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::Cost;
+use tract_onnx::tract_core::ops::cnn::Conv;
+use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+use super::convolution::{self, Operands};
+use super::names::OnnxNames;
+use super::read::explain_tract;
+use super::shapes::{BATCH, extent, for_one_input};
+use super::{FrontendError, Model, ModelInput, product};
+use crate::entity::{Table, TensorId};
+use crate::graph::{
+    self, CrossbarLayer, DigitalLayer, Extent, Layer, LayerGraph, LayerKind, TensorInfo,
+};
+use crate::tensor::ElementType;
+
+/// Builds the layer graph of a typed model and verifies it.
+pub(super) fn model(
+    proto: &pb::ModelProto,
+    typed: TypedModel,
+    any_batch: bool,
+    file: &str,
+) -> Result<Model, FrontendError> {
+    let builder = Builder { typed: &typed, batch: typed.sym(BATCH) };
+    let (graph, outlets) = builder.graph(proto, file)?;
+    let weights = not_finite(&graph);
+    if !weights.is_empty() {
+        return Err(FrontendError::NotFinite { file: file.to_string(), nodes: weights });
+    }
+    let faults = graph::verify(&graph);
+    if !faults.is_empty() {
+        return Err(FrontendError::Verify { file: file.to_string(), faults });
+    }
+    let inputs = builder.inputs(&graph, file)?;
+    let outputs = output_names(proto, graph.outputs().len());
+    Ok(Model { graph, inputs, outputs, any_batch, typed: Arc::new(typed), outlets })
+}
+
+struct Builder<'a> {
+    typed: &'a TypedModel,
+    batch: Symbol,
+}
+
+impl Builder<'_> {
+    /// The graph, and the outlet of each of its tensors.
+    fn graph(
+        &self,
+        proto: &pb::ModelProto,
+        file: &str,
+    ) -> Result<(LayerGraph, Vec<OutletId>), FrontendError> {
+        let error = |e: TractError| explain_tract(&e, file);
+        let mut tensors = Table::new();
+        let mut outlets: Vec<OutletId> = Vec::new();
+        let mut ids: BTreeMap<OutletId, TensorId> = BTreeMap::new();
+        let mut layers = Vec::new();
+        let mut names = Vec::new();
+        for node_id in self.typed.eval_order().map_err(error)? {
+            let node = self.typed.node(node_id);
+            // Constants are no tensors of the graph: crossbar layers hold
+            // theirs as weights, digital cuts carry theirs along.
+            if node.op_is::<Const>() {
+                continue;
+            }
+            for (slot, outlet) in node.outputs.iter().enumerate() {
+                let id = tensors.push(self.tensor_info(node, slot, &outlet.fact));
+                ids.insert(OutletId::new(node_id, slot), id);
+                outlets.push(OutletId::new(node_id, slot));
+            }
+            if node.op_is::<TypedSource>() {
+                continue;
+            }
+            let kind = self.layer_kind(node).map_err(error)?;
+            let crossbar = matches!(kind, LayerKind::Crossbar(_));
+            let read = |outlet: &OutletId| ids.get(outlet).copied();
+            let outputs = (0..node.outputs.len())
+                .filter_map(|slot| read(&OutletId::new(node_id, slot)))
+                .collect();
+            let inputs = node.inputs.iter().filter_map(read).collect();
+            names.push((node.name.clone(), node.op.name().into_owned(), crossbar));
+            layers.push(Layer { name: String::new(), inputs, outputs, kind });
+        }
+        for (layer, name) in layers.iter_mut().zip(OnnxNames::new(proto).assign(&names)) {
+            layer.name = name;
+        }
+        let to_ids =
+            |wanted: &[OutletId]| wanted.iter().filter_map(|o| ids.get(o).copied()).collect();
+        let inputs: Vec<TensorId> = to_ids(&self.typed.inputs);
+        let outputs: Vec<TensorId> = to_ids(&self.typed.outputs);
+        if outputs.len() != self.typed.outputs.len() {
+            return Err(FrontendError::Tract {
+                file: file.to_string(),
+                node: None,
+                reasons: vec!["an output of the model is a constant".to_string()],
+            });
+        }
+        let (graph, renumbered) = LayerGraph::new(tensors, layers, inputs, outputs);
+        let mut by_tensor: Vec<(TensorId, OutletId)> =
+            renumbered.into_iter().zip(outlets).collect();
+        by_tensor.sort_by_key(|(id, _)| *id);
+        Ok((graph, by_tensor.into_iter().map(|(_, outlet)| outlet).collect()))
+    }
+
+    fn tensor_info(&self, node: &TypedNode, slot: usize, fact: &TypedFact) -> TensorInfo {
+        let suffix = if node.outputs.len() > 1 { format!(".{slot}") } else { String::new() };
+        TensorInfo {
+            name: format!("{}{suffix}", node.name),
+            shape: fact.shape.iter().map(|dim| extent(dim, &self.batch)).collect(),
+            element_type: format!("{:?}", fact.datum_type).to_lowercase(),
+        }
+    }
+
+    /// A crossbar layer where the node multiplies with a constant matrix.
+    fn layer_kind(&self, node: &TypedNode) -> TractResult<LayerKind> {
+        let reason = match self.crossbar(node)? {
+            Some(Ok(crossbar)) => return Ok(LayerKind::Crossbar(crossbar)),
+            Some(Err(reason)) => reason,
+            None => String::new(),
+        };
+        let facts = self.typed.node_input_facts(node.id)?;
+        let macs_per_input = node
+            .op
+            .cost(&facts)
+            .unwrap_or_default()
+            .iter()
+            .filter(|(cost, _)| matches!(cost, Cost::FMA(_)))
+            .map(|(_, n)| for_one_input(n, &self.batch))
+            .sum();
+        let op = node.op.name().into_owned();
+        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, reason }))
+    }
+
+    /// `None` for what multiplies nothing; the reason where it multiplies but
+    /// cannot sit on arrays.
+    fn crossbar(&self, node: &TypedNode) -> TractResult<Option<Result<CrossbarLayer, String>>> {
+        let facts = self.typed.node_input_facts(node.id)?;
+        let output = &self.typed.outlet_fact(OutletId::new(node.id, 0))?.shape;
+        let constant = |slot: usize| facts.get(slot).and_then(|fact| fact.konst.as_deref());
+        let operands = |data: usize, weights| Operands {
+            input: facts[data].shape.dims(),
+            output: output.dims(),
+            weights,
+            batch: &self.batch,
+        };
+        if let Some(conv) = node.op_as::<Conv>() {
+            let Some(kernel) = constant(1) else {
+                return Ok(Some(Err("its kernel is computed".to_string())));
+            };
+            if facts.len() > 2 && constant(2).is_none() {
+                return Ok(Some(Err("its bias is computed".to_string())));
+            }
+            return Ok(Some(convolution::crossbar(conv, &operands(0, kernel), constant(2))));
+        }
+        if let Some(einsum) = node.op_as::<EinSum>() {
+            let (data, weights) = match (facts.len(), constant(0), constant(1)) {
+                (2, Some(weights), None) => (1, weights),
+                (2, None, Some(weights)) => (0, weights),
+                (2, None, None) => {
+                    return Ok(Some(Err("activation times activation".to_string())));
+                }
+                _ => return Ok(Some(Err("it does not have two operands".to_string()))),
+            };
+            return Ok(Some(product::crossbar(einsum, data, &operands(data, weights))));
+        }
+        Ok(None)
+    }
+
+    fn inputs(&self, graph: &LayerGraph, file: &str) -> Result<Vec<ModelInput>, FrontendError> {
+        graph
+            .inputs()
+            .iter()
+            .map(|&tensor| {
+                let info = &graph.tensors()[tensor];
+                let has_batch = matches!(info.shape.first(), Some(Extent::PerInput(_)));
+                let element_type =
+                    element_type(&info.element_type).ok_or_else(|| FrontendError::InputType {
+                        file: file.to_string(),
+                        input: info.name.clone(),
+                        element_type: info.element_type.clone(),
+                    })?;
+                let shape = info
+                    .shape
+                    .iter()
+                    .skip(usize::from(has_batch))
+                    .filter_map(|extent| extent.for_batch(1))
+                    .collect();
+                Ok(ModelInput { name: info.name.clone(), shape, has_batch, element_type })
+            })
+            .collect()
+    }
+}
+
+fn element_type(name: &str) -> Option<ElementType> {
+    Some(match name {
+        "f32" => ElementType::F32,
+        "f64" => ElementType::F64,
+        "u8" => ElementType::U8,
+        "i8" => ElementType::I8,
+        "i32" => ElementType::I32,
+        "i64" => ElementType::I64,
+        "bool" => ElementType::Bool,
+        _ => return None,
+    })
+}
+
+fn output_names(proto: &pb::ModelProto, n: usize) -> Vec<String> {
+    let named = proto.graph.iter().flat_map(|graph| &graph.output).map(|o| o.name.clone());
+    let numbered = (0..).map(|index| format!("output{index}"));
+    named
+        .map(Some)
+        .chain(std::iter::repeat(None))
+        .zip(numbered)
+        .map(|(a, b)| a.unwrap_or(b))
+        .take(n)
+        .collect()
+}
+
+/// Crossbar layers with bad weights: name, how many, the first one's place and
+/// value.
+fn not_finite(graph: &LayerGraph) -> Vec<(String, usize, String, f32)> {
+    let mut bad = Vec::new();
+    for (_, layer, crossbar) in graph.crossbar_layers() {
+        let is_bad = |value: &&f32| !value.is_finite();
+        let n = crossbar.weights.iter().chain(&crossbar.bias).filter(is_bad).count();
+        let (rows, columns) = (crossbar.nest.n_rows(), crossbar.nest.n_columns());
+        let weight = crossbar.weights.iter().position(|v| !v.is_finite()).map(|i| {
+            let place =
+                format!("[{}, {}, {}]", i / (rows * columns), i / columns % rows, i % columns);
+            (place, crossbar.weights[i])
+        });
+        let bias = crossbar
+            .bias
+            .iter()
+            .position(|v| !v.is_finite())
+            .map(|i| (format!("bias [{}, {}]", i / columns, i % columns), crossbar.bias[i]));
+        if let Some((place, value)) = weight.or(bias) {
+            bad.push((layer.name.clone(), n, place, value));
+        }
+    }
+    bad
+}

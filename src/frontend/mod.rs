@@ -1,0 +1,130 @@
+//! ONNX to [`LayerGraph`].
+//!
+//! tract-onnx parses the model, types it and declutters it (it folds batch
+//! norms into convolutions and constants into constants). What is left is read
+//! node by node: a convolution or a product with a constant matrix becomes a
+//! crossbar layer, everything else stays a tract operator and becomes a
+//! digital layer. Nothing is refused that tract can run.
+//!
+//! This folder and `runtime/digital.rs` are the only places that know tract.
+//! The typed graph travels on inside [`Model`] as an opaque part, because the
+//! digital side cuts its pieces out of it.
+
+mod build;
+mod convolution;
+mod error;
+mod names;
+mod product;
+mod read;
+mod shapes;
+
+pub use error::FrontendError;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tract_onnx::prelude::*;
+
+use crate::entity::{Entity, TensorId};
+use crate::graph::LayerGraph;
+use crate::tensor::ElementType;
+
+/// The version of tract whose declutter rules shaped a graph; a plan is only
+/// valid with the same one, because it names the tensors of that graph.
+pub const TRACT_VERSION: &str = "0.23.9";
+
+/// An ONNX model as given: the file, and the files that its tensors name.
+#[derive(Debug, Clone, Default)]
+pub struct ModelFiles {
+    /// Content of the `.onnx` file.
+    pub onnx: Arc<Vec<u8>>,
+    /// Contents of external weight files, by the location the model gives.
+    pub external: BTreeMap<String, Arc<Vec<u8>>>,
+}
+
+/// What the caller may fix about a model.
+#[derive(Debug, Clone, Default)]
+pub struct FrontendOptions {
+    /// Shapes of inputs by name, `--shape NAME=1,128`; an axis given as `N` is
+    /// the batch.
+    pub shapes: BTreeMap<String, Vec<Axis>>,
+}
+
+/// One axis of a shape given by the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axis {
+    /// The number of inputs run together.
+    Batch,
+    /// A fixed extent.
+    Fixed(usize),
+}
+
+/// One input of the model, as data must come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInput {
+    /// Its ONNX name.
+    pub name: String,
+    /// Extents; where `has_batch`, without the first axis.
+    pub shape: Vec<usize>,
+    /// Whether the tensor has a batch axis in front of `shape`.
+    pub has_batch: bool,
+    /// Element type.
+    pub element_type: ElementType,
+}
+
+/// A model read in: the layer graph and, hidden, the typed graph behind it.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// What is computed.
+    pub graph: LayerGraph,
+    /// Inputs, in the order of `graph.inputs()`.
+    pub inputs: Vec<ModelInput>,
+    /// Names of outputs, in the order of `graph.outputs()`.
+    pub outputs: Vec<String>,
+    /// Whether inputs can be run in batches of any size; if not, the model
+    /// has a fixed batch and takes one data item at a time.
+    pub any_batch: bool,
+    pub(crate) typed: Arc<TypedModel>,
+    /// tract's name of every tensor of `graph`.
+    pub(crate) outlets: Vec<OutletId>,
+}
+
+impl Model {
+    /// The layer graph's canonical text, which identifies the model to a plan.
+    pub fn canonical_text(&self) -> String {
+        self.graph.to_string()
+    }
+
+    pub(crate) fn outlet(&self, tensor: TensorId) -> Option<OutletId> {
+        self.outlets.get(tensor.index()).copied()
+    }
+}
+
+/// Reads an ONNX model.
+///
+/// `file` is its name for messages.
+///
+/// # Errors
+///
+/// The file is no ONNX model, names operators that tract does not know, has
+/// shapes that cannot be resolved without `--shape`, or weights that are not
+/// finite; see [`FrontendError`].
+pub fn read(
+    files: &ModelFiles,
+    options: &FrontendOptions,
+    file: &str,
+) -> Result<Model, FrontendError> {
+    let proto = read::parse(files, file)?;
+    let (typed, any_batch) = read::typed(&proto, files, options, file)?;
+    build::model(&proto, typed, any_batch, file)
+}
+
+/// Locations of external weight files that a model names, to be handed to
+/// [`read`] in [`ModelFiles::external`]; each is a relative path without `..`.
+///
+/// # Errors
+///
+/// The file is no ONNX model, or a location points outside its folder.
+pub fn external_locations(onnx: &[u8], file: &str) -> Result<Vec<String>, FrontendError> {
+    read::external_locations(onnx, file)
+}
