@@ -5,5 +5,8 @@ pub mod diagnostic;
 pub mod entity;
 pub mod frontend;
 pub mod graph;
+pub mod mapping;
+pub mod quantize;
+pub mod runtime;
 pub mod target;
 pub mod tensor;

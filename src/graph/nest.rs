@@ -132,6 +132,25 @@ impl LoopNest {
             .fold(1, u64::saturating_mul)
     }
 
+    /// Where in the input tensor of this shape, row-major, the value for these
+    /// loop counters lies; `None` where it is padding.
+    pub fn input_offset(
+        &self,
+        shape: &[usize],
+        counter: impl Fn(LoopRef) -> usize,
+    ) -> Option<usize> {
+        offset(&self.input, shape, counter)
+    }
+
+    /// Where in the output tensor the result for these loop counters goes.
+    pub fn output_offset(
+        &self,
+        shape: &[usize],
+        counter: impl Fn(LoopRef) -> usize,
+    ) -> Option<usize> {
+        offset(&self.output, shape, counter)
+    }
+
     /// Extent of a loop for a batch of `n_batch` inputs.
     pub fn extent(&self, loop_ref: LoopRef, n_batch: usize) -> Option<usize> {
         match loop_ref {
@@ -141,6 +160,14 @@ impl LoopNest {
             LoopRef::Column(i) => self.columns.get(i).copied(),
         }
     }
+}
+
+fn offset(map: &[AxisIndex], shape: &[usize], counter: impl Fn(LoopRef) -> usize) -> Option<usize> {
+    map.iter().zip(shape).try_fold(0, |offset, (axis, &extent)| {
+        let sum: usize = axis.terms.iter().map(|&(l, stride)| counter(l) * stride).sum();
+        let index = sum.checked_sub(axis.padding).filter(|&index| index < extent)?;
+        Some(offset * extent + index)
+    })
 }
 
 /// Splits a flat counter into the counters of nested loops, outermost first.

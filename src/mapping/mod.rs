@@ -1,0 +1,288 @@
+//! Where each weight sits.
+//!
+//! The partitioner cuts every layer's matrix into [`WeightTile`]s that fit a
+//! PE, the placer puts each on a PE. Everything here is integers: which cell
+//! holds which part of which weight, not what it holds.
+//!
+//! ```text
+//! layer 72 x 12 on PEs of 16 inputs:      one PE, 16 inputs x 128 output lines
+//!   rows 0..16   -> wt1                     +--wt1--+--wt6--+------
+//!   rows 16..32  -> wt2                     |16x24  |16x20  | free
+//!   ...                                     +-------+-------+------
+//! ```
+//!
+//! A weight is a differential pair: the cells of its row on two neighbouring
+//! output lines, the even one `positive`, the odd one `negative`.
+
+mod floorplan;
+mod partition;
+mod place;
+mod print;
+mod verify;
+
+pub use floorplan::{Floorplan, LayerPlan, Spot};
+pub use print::mapping_text;
+pub use verify::{MappingFault, verify};
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use thiserror::Error;
+
+use crate::diagnostic::{Diagnostic, Explain, nearest};
+use crate::entity::{LayerId, PeId, Table, WeightTileId};
+use crate::graph::LayerGraph;
+use crate::target::{PeCount, Target};
+
+/// The piece of a layer's matrix that sits in one place of one PE.
+///
+/// A tile of several groups is block-diagonal: group after group takes its own
+/// rows and its own pairs; the cells off the diagonal hold zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightTile {
+    /// The layer.
+    pub layer: LayerId,
+    /// Which copy of the layer's matrix, from 0.
+    pub replica: u32,
+    /// Groups of the layer.
+    pub groups: Range<u32>,
+    /// Rows of each group's matrix.
+    pub rows: Range<u32>,
+    /// Columns of each group's matrix.
+    pub columns: Range<u32>,
+    /// The PE.
+    pub pe: PeId,
+    /// Its first input line.
+    pub input_line: u32,
+    /// Its first output line; even.
+    pub output_line: u32,
+}
+
+impl WeightTile {
+    /// Input lines driven.
+    pub fn n_inputs(&self) -> u32 {
+        length(&self.groups) * length(&self.rows)
+    }
+
+    /// Pairs of output lines.
+    pub fn n_pairs(&self) -> u32 {
+        length(&self.groups) * length(&self.columns)
+    }
+
+    /// Output lines.
+    pub fn n_outputs(&self) -> u32 {
+        2 * self.n_pairs()
+    }
+
+    /// Cells taken, those off the diagonal of a grouped tile included.
+    pub fn n_cells(&self) -> u64 {
+        u64::from(self.n_inputs()) * u64::from(self.n_outputs())
+    }
+
+    /// Cells that hold weights.
+    pub fn n_weight_cells(&self) -> u64 {
+        let (groups, rows, columns) =
+            (length(&self.groups), length(&self.rows), length(&self.columns));
+        2 * u64::from(groups) * u64::from(rows) * u64::from(columns)
+    }
+}
+
+/// The length of a range of lines or indices.
+pub(crate) fn length(range: &Range<u32>) -> u32 {
+    range.end.saturating_sub(range.start)
+}
+
+/// Where every weight of a model sits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// All tiles: by layer, replica, groups, rows, columns.
+    pub tiles: Table<WeightTileId, WeightTile>,
+    /// PEs of the chip, or as many as are used where the target has no limit.
+    pub n_pes: u32,
+    /// Copies of each crossbar layer; at least 1.
+    pub replicas: BTreeMap<LayerId, u32>,
+}
+
+impl Mapping {
+    /// PEs that hold at least one tile.
+    pub fn n_pes_used(&self) -> usize {
+        let mut used: Vec<PeId> = self.tiles.values().map(|tile| tile.pe).collect();
+        used.sort_unstable();
+        used.dedup();
+        used.len()
+    }
+
+    /// Tiles of one replica of a layer, in order.
+    pub fn tiles_of(
+        &self,
+        layer: LayerId,
+        replica: u32,
+    ) -> impl Iterator<Item = (WeightTileId, &WeightTile)> {
+        self.tiles.iter().filter(move |(_, t)| t.layer == layer && t.replica == replica)
+    }
+}
+
+/// What may be chosen about the mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MappingOptions {
+    /// Copies by name of the layer; layers not named have one. They work on
+    /// different output positions at the same time.
+    pub replicas: BTreeMap<String, u32>,
+    /// Places chosen by hand.
+    pub floorplan: Floorplan,
+}
+
+/// Why a model does not fit.
+#[derive(Debug, Clone, Error)]
+#[error("{}", self.diagnostics().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub enum MappingError {
+    /// More PEs are needed than there are.
+    TooLarge {
+        /// The target's name.
+        target: String,
+        /// PEs that the model would take.
+        needed: u32,
+        /// PEs of the target.
+        available: u32,
+        /// PEs by layer: name, tiles, cells.
+        layers: Vec<(String, usize, u64)>,
+    },
+    /// A name that no crossbar layer has, in `--replicas` or a floorplan.
+    UnknownLayer {
+        /// Where it was named.
+        place: String,
+        /// The name.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+    /// A floorplan entry that cannot be done.
+    Floorplan {
+        /// The layer.
+        layer: String,
+        /// What is wrong, with the numbers.
+        reason: String,
+    },
+    /// `--replicas` with zero copies, or more than there are positions.
+    Replicas {
+        /// The layer.
+        layer: String,
+        /// Copies wanted.
+        wanted: u32,
+        /// Output positions of the layer.
+        positions: usize,
+    },
+    /// The mapping breaks its own invariants.
+    Verify(Vec<MappingFault>),
+}
+
+impl Explain for MappingError {
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::TooLarge { target, needed, available, layers } => {
+                let mut by_cells = layers.clone();
+                by_cells.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
+                let largest: Vec<String> = by_cells
+                    .iter()
+                    .take(3)
+                    .map(|(name, tiles, cells)| format!("`{name}` {tiles} tiles, {cells} cells"))
+                    .collect();
+                vec![
+                    Diagnostic::error(format!(
+                        "the model needs {needed} PEs, target `{target}` has {available}"
+                    ))
+                    .note(format!("the largest layers: {}", largest.join("; ")))
+                    .help("choose a larger target, or `--set chip.pes=as-needed` to see the whole mapping"),
+                ]
+            }
+            Self::UnknownLayer { place, name, known } => {
+                let diagnostic = Diagnostic::error(format!(
+                    "{place} names the layer `{name}`, which the model does not have on arrays"
+                ));
+                vec![match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic
+                        .help("`ohmc compile MODEL --target T --emit graph` lists the layers"),
+                }]
+            }
+            Self::Floorplan { layer, reason } => vec![
+                Diagnostic::error(format!("the floorplan of layer `{layer}` cannot be done"))
+                    .note(reason.clone())
+                    .help("leave out what need not be fixed: the placer fills in the rest"),
+            ],
+            Self::Replicas { layer, wanted, positions } => vec![
+                Diagnostic::error(format!("layer `{layer}` cannot have {wanted} replicas"))
+                    .note(format!("it has {positions} output positions to share among them"))
+                    .help(format!("choose from 1 to {positions}")),
+            ],
+            Self::Verify(faults) => faults
+                .iter()
+                .map(|fault| {
+                    Diagnostic::error(format!("ohmc made a wrong mapping: {fault}"))
+                        .help("this is a bug in ohmc; please report it with the model")
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Partitions, replicates and places a graph.
+///
+/// # Errors
+///
+/// The model does not fit the target, or options name what is not there.
+pub fn map(
+    graph: &LayerGraph,
+    target: &Target,
+    options: &MappingOptions,
+) -> Result<Mapping, MappingError> {
+    check_names(graph, options)?;
+    let mut replicas = BTreeMap::new();
+    let mut pieces = Vec::new();
+    for (id, layer, crossbar) in graph.crossbar_layers() {
+        let plan = options.floorplan.layers.get(&layer.name);
+        let wanted = options
+            .replicas
+            .get(&layer.name)
+            .copied()
+            .or(plan.and_then(|plan| plan.replicas))
+            .unwrap_or(1);
+        let positions = crossbar.nest.positions_per_input();
+        if wanted == 0 || wanted as usize > positions {
+            let layer = layer.name.clone();
+            return Err(MappingError::Replicas { layer, wanted, positions });
+        }
+        replicas.insert(id, wanted);
+        let cut = partition::cut(&crossbar.nest, target.pe, plan)
+            .map_err(|reason| MappingError::Floorplan { layer: layer.name.clone(), reason })?;
+        for replica in 0..wanted {
+            pieces.extend(cut.iter().map(|piece| piece.of(id, replica)));
+        }
+    }
+    let spots = floorplan::spots(graph, &pieces, &options.floorplan)?;
+    let mapping = place::place(graph, target, pieces, spots, replicas)?;
+    let faults = verify(&mapping, graph, target);
+    if faults.is_empty() { Ok(mapping) } else { Err(MappingError::Verify(faults)) }
+}
+
+fn check_names(graph: &LayerGraph, options: &MappingOptions) -> Result<(), MappingError> {
+    let known: Vec<String> =
+        graph.crossbar_layers().map(|(_, layer, _)| layer.name.clone()).collect();
+    let in_replicas = options.replicas.keys().map(|name| ("`--replicas`", name));
+    let in_floorplan = options.floorplan.layers.keys().map(|name| ("the floorplan", name));
+    for (place, name) in in_replicas.chain(in_floorplan) {
+        if !known.contains(name) {
+            let (place, name) = (place.to_string(), name.clone());
+            return Err(MappingError::UnknownLayer { place, name, known });
+        }
+    }
+    Ok(())
+}
+
+/// PEs that the target has, if it has a limit.
+pub(crate) fn pe_limit(target: &Target) -> Option<u32> {
+    match target.chip.pes {
+        PeCount::Count(n) => Some(n),
+        PeCount::AsNeeded => None,
+    }
+}

@@ -1,0 +1,258 @@
+//! Puts tiles on PEs.
+//!
+//! Tiles of one PE share its lines, so they are driven one after the other.
+//! On a chip of a given size the placer therefore spreads: each tile goes
+//! where it would wait least. If that leaves holes too small for what comes
+//! later, and on chips without a limit, it packs: the first PE with room that
+//! holds no other tile of the same layer, so that a layer never waits for
+//! itself.
+
+use std::collections::BTreeMap;
+
+use super::{Mapping, MappingError, Spot, WeightTile, pe_limit};
+use crate::entity::{Entity, LayerId, PeId, Table};
+use crate::graph::LayerGraph;
+use crate::target::{Pe, Target};
+
+/// Which PE a free tile should get.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strategy {
+    /// Where it waits least, on so many PEs.
+    Spread(u32),
+    /// The first with room and no tile of the same layer, opening new ones up
+    /// to the limit; when there are no more, the first with room.
+    Pack(u32),
+}
+
+pub(super) fn place(
+    graph: &LayerGraph,
+    target: &Target,
+    tiles: Vec<WeightTile>,
+    spots: Vec<Option<Spot>>,
+    replicas: BTreeMap<LayerId, u32>,
+) -> Result<Mapping, MappingError> {
+    let limit = pe_limit(target);
+    let strategies = match limit {
+        Some(n) => vec![Strategy::Spread(n), Strategy::Pack(n)],
+        None => vec![Strategy::Pack(u32::MAX)],
+    };
+    for strategy in strategies {
+        let mut board = Board::new(graph, target.pe, limit.unwrap_or(u32::MAX));
+        if let Some(tiles) = board.place_all(&tiles, &spots, strategy)? {
+            let n_pes = limit.unwrap_or(board.pes.len() as u32);
+            return Ok(Mapping { tiles, n_pes, replicas });
+        }
+    }
+    // It does not fit; packing without a limit says what it would take.
+    let mut board = Board::new(graph, target.pe, u32::MAX);
+    let _ = board.place_all(&tiles, &spots, Strategy::Pack(u32::MAX))?;
+    Err(MappingError::TooLarge {
+        target: target.name.clone(),
+        needed: board.pes.len() as u32,
+        available: limit.unwrap_or(0),
+        layers: sizes(graph, &tiles),
+    })
+}
+
+/// Name, tiles and cells of every layer.
+fn sizes(graph: &LayerGraph, tiles: &[WeightTile]) -> Vec<(String, usize, u64)> {
+    let mut sizes: BTreeMap<LayerId, (usize, u64)> = BTreeMap::new();
+    for tile in tiles {
+        let (n, cells) = sizes.entry(tile.layer).or_default();
+        *n += 1;
+        *cells += tile.n_cells();
+    }
+    sizes.into_iter().map(|(id, (n, cells))| (graph.layer(id).name.clone(), n, cells)).collect()
+}
+
+/// What is taken of one PE.
+#[derive(Clone, Default)]
+struct Taken {
+    /// Input lines and output lines of each tile, and its layer.
+    areas: Vec<(std::ops::Range<u32>, std::ops::Range<u32>, LayerId)>,
+    /// Waves that its tiles are driven with for one input.
+    waves: u64,
+    cells: u64,
+}
+
+struct Board<'a> {
+    graph: &'a LayerGraph,
+    pe: Pe,
+    limit: u32,
+    pes: Vec<Taken>,
+    /// The first PE that is not full; those before are never looked at again.
+    first_open: usize,
+}
+
+impl<'a> Board<'a> {
+    fn new(graph: &'a LayerGraph, pe: Pe, limit: u32) -> Self {
+        Self { graph, pe, limit, pes: Vec::new(), first_open: 0 }
+    }
+
+    /// Places fixed tiles first, then free ones from the largest down; `None`
+    /// if a free tile finds no room.
+    fn place_all(
+        &mut self,
+        tiles: &[WeightTile],
+        spots: &[Option<Spot>],
+        strategy: Strategy,
+    ) -> Result<Option<Table<crate::entity::WeightTileId, WeightTile>>, MappingError> {
+        let mut placed = tiles.to_vec();
+        for (tile, spot) in placed.iter_mut().zip(spots) {
+            if let Some(spot) = spot {
+                self.pin(tile, *spot)?;
+            }
+        }
+        let mut free: Vec<usize> = (0..placed.len()).filter(|&i| spots[i].is_none()).collect();
+        // Tall tiles first: they need whole columns of a PE. Ties keep order.
+        free.sort_by_key(|&i| (std::cmp::Reverse(placed[i].n_inputs()), placed[i].layer, i));
+        if let Strategy::Spread(n) = strategy {
+            self.pes.resize_with(n as usize, Taken::default);
+        }
+        for index in free {
+            let Some((pe, input_line, output_line)) = self.choose(&placed[index], strategy) else {
+                return Ok(None);
+            };
+            let tile = &mut placed[index];
+            (tile.pe, tile.input_line, tile.output_line) =
+                (PeId::from_index(pe), input_line, output_line);
+            self.take(tile);
+        }
+        Ok(Some(placed.into_iter().collect()))
+    }
+
+    /// PE, first input line and first output line for a free tile.
+    fn choose(&mut self, tile: &WeightTile, strategy: Strategy) -> Option<(usize, u32, u32)> {
+        match strategy {
+            Strategy::Spread(_) => {
+                let mut by_wait: Vec<(u64, u64, usize)> = self
+                    .pes
+                    .iter()
+                    .enumerate()
+                    .map(|(index, pe)| {
+                        let same = pe.areas.iter().filter(|a| a.2 == tile.layer).count() as u64;
+                        (same, pe.waves, index)
+                    })
+                    .collect();
+                by_wait.sort_unstable();
+                by_wait
+                    .into_iter()
+                    .find_map(|(_, _, pe)| self.room(pe, tile, None, None).map(|(i, o)| (pe, i, o)))
+            }
+            Strategy::Pack(limit) => {
+                while self.pes.get(self.first_open).is_some_and(|pe| pe.cells == self.pe.cells()) {
+                    self.first_open += 1;
+                }
+                let with_room = |board: &Self, shared: bool| {
+                    (board.first_open..board.pes.len())
+                        .filter(|&pe| {
+                            shared || board.pes[pe].areas.iter().all(|a| a.2 != tile.layer)
+                        })
+                        .find_map(|pe| board.room(pe, tile, None, None).map(|(i, o)| (pe, i, o)))
+                };
+                if let Some(found) = with_room(self, false) {
+                    return Some(found);
+                }
+                if self.pes.len() < limit as usize {
+                    self.pes.push(Taken::default());
+                    return Some((self.pes.len() - 1, 0, 0));
+                }
+                with_room(self, true)
+            }
+        }
+    }
+
+    /// Puts a tile where the user wants it.
+    fn pin(&mut self, tile: &mut WeightTile, spot: Spot) -> Result<(), MappingError> {
+        let wrong = |reason: String| MappingError::Floorplan {
+            layer: self.graph.layer(tile.layer).name.clone(),
+            reason,
+        };
+        if spot.pe >= self.limit {
+            return Err(wrong(format!(
+                "it names pe{}, the target has {} PEs",
+                spot.pe, self.limit
+            )));
+        }
+        if spot.output_line.is_some_and(|line| line % 2 != 0) {
+            return Err(wrong("a pair starts on an even output line".to_string()));
+        }
+        // A floorplan may name any PE of a chip without limit, but not one so
+        // far out that the tables up to it would fill the memory.
+        if spot.pe > 1 << 20 {
+            return Err(wrong(format!("it names pe{}", spot.pe)));
+        }
+        let pe = spot.pe as usize;
+        if self.pes.len() <= pe {
+            self.pes.resize_with(pe + 1, Taken::default);
+        }
+        let Some((input_line, output_line)) =
+            self.room(pe, tile, spot.input_line, spot.output_line)
+        else {
+            return Err(wrong(format!(
+                "pe{pe} has no room there for {} inputs x {} output lines; it has {} x {}, and \
+                 {} tiles already",
+                tile.n_inputs(),
+                tile.n_outputs(),
+                self.pe.inputs,
+                self.pe.outputs,
+                self.pes[pe].areas.len()
+            )));
+        };
+        (tile.pe, tile.input_line, tile.output_line) = (PeId(spot.pe), input_line, output_line);
+        self.take(tile);
+        Ok(())
+    }
+
+    fn take(&mut self, tile: &WeightTile) {
+        let waves = self.graph.crossbar(tile.layer).map_or(0, |c| c.nest.positions_per_input());
+        let pe = &mut self.pes[tile.pe.index()];
+        pe.areas.push((
+            tile.input_line..tile.input_line + tile.n_inputs(),
+            tile.output_line..tile.output_line + tile.n_outputs(),
+            tile.layer,
+        ));
+        pe.waves += waves as u64;
+        pe.cells += tile.n_cells();
+    }
+
+    /// The first place on a PE where the tile fits: at the left or beside a
+    /// tile, at the top or below one.
+    fn room(
+        &self,
+        pe: usize,
+        tile: &WeightTile,
+        input_line: Option<u32>,
+        output_line: Option<u32>,
+    ) -> Option<(u32, u32)> {
+        let taken = &self.pes[pe];
+        if taken.cells + tile.n_cells() > self.pe.cells() {
+            return None;
+        }
+        let starts = |fixed: Option<u32>, ends: Vec<u32>| -> Vec<u32> {
+            let mut starts = fixed.map_or_else(|| [vec![0], ends].concat(), |line| vec![line]);
+            starts.sort_unstable();
+            starts.dedup();
+            starts
+        };
+        let inputs = starts(input_line, taken.areas.iter().map(|a| a.0.end).collect());
+        let outputs = starts(output_line, taken.areas.iter().map(|a| a.1.end).collect());
+        let (height, width) = (tile.n_inputs(), tile.n_outputs());
+        for &top in inputs.iter().filter(|&&top| top.saturating_add(height) <= self.pe.inputs) {
+            for &left in
+                outputs.iter().filter(|&&left| left.saturating_add(width) <= self.pe.outputs)
+            {
+                let free = taken.areas.iter().all(|(rows, columns, _)| {
+                    rows.end <= top
+                        || top + height <= rows.start
+                        || columns.end <= left
+                        || left + width <= columns.start
+                });
+                if free {
+                    return Some((top, left));
+                }
+            }
+        }
+        None
+    }
+}

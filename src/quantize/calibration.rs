@@ -1,0 +1,144 @@
+//! What was seen of a model's activations: enough to choose input ranges and
+//! ADC ranges for any target, without the data.
+
+use std::collections::BTreeMap;
+
+use super::{Histogram, QuantizeError};
+use crate::graph::{CrossbarLayer, Extent, Layer, LoopNest, LoopRef, unflatten};
+
+/// Input vectors kept of each layer, spread over inputs and positions: enough
+/// for the tails of a tile's currents, little enough to store.
+pub const SAMPLE_ROWS: usize = 512;
+
+/// What a layer's inputs looked like.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LayerStatistics {
+    /// All values of the tensor read.
+    pub inputs: Histogram,
+    /// Rows of every group: the length of one sample.
+    pub sample_length: usize,
+    /// Vectors as the arrays would be driven with, `[sample][group][row]`.
+    pub samples: Vec<f32>,
+}
+
+/// Statistics of every crossbar layer, by the layer's name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Calibration {
+    /// By name of the layer.
+    pub layers: BTreeMap<String, LayerStatistics>,
+    /// How many inputs were looked at; 0 for none.
+    pub n_inputs: u64,
+    /// What they were: a data set's name, or that they were synthetic.
+    pub source: String,
+}
+
+impl Calibration {
+    /// The statistics of a layer.
+    ///
+    /// # Errors
+    ///
+    /// The layer is not there, or its vectors had another length.
+    pub fn layer(
+        &self,
+        layer: &Layer,
+        crossbar: &CrossbarLayer,
+    ) -> Result<&LayerStatistics, QuantizeError> {
+        let wrong = |reason| QuantizeError::Calibration { layer: layer.name.clone(), reason };
+        let statistics = self
+            .layers
+            .get(&layer.name)
+            .ok_or_else(|| wrong(format!("it knows {} other layers", self.layers.len())))?;
+        let length = crossbar.nest.n_groups() * crossbar.nest.n_rows();
+        if statistics.sample_length != length {
+            return Err(wrong(format!(
+                "it saw vectors of {} inputs, the layer has {length}",
+                statistics.sample_length
+            )));
+        }
+        Ok(statistics)
+    }
+}
+
+/// Gathers a [`Calibration`] batch by batch.
+#[derive(Debug, Clone, Default)]
+pub struct Collector {
+    calibration: Calibration,
+    samples_per_input: usize,
+}
+
+impl Collector {
+    /// A collector for about `n_expected` inputs from `source`.
+    pub fn new(source: impl Into<String>, n_expected: u64) -> Self {
+        let n_expected = usize::try_from(n_expected).unwrap_or(usize::MAX).max(1);
+        Self {
+            calibration: Calibration { source: source.into(), ..Default::default() },
+            samples_per_input: SAMPLE_ROWS.div_ceil(n_expected),
+        }
+    }
+
+    /// Counts inputs; once a batch.
+    pub fn count(&mut self, n_inputs: u64) {
+        self.calibration.n_inputs += n_inputs;
+    }
+
+    /// Adds what a layer reads in one batch of `n_batch` inputs: the values of
+    /// its input tensor, row-major, of the given shape.
+    pub fn add(
+        &mut self,
+        name: &str,
+        nest: &LoopNest,
+        shape: &[usize],
+        values: &[f32],
+        n_batch: usize,
+    ) {
+        let statistics = self.calibration.layers.entry(name.to_string()).or_default();
+        statistics.sample_length = nest.n_groups() * nest.n_rows();
+        statistics.inputs.add(values);
+        let n_positions = nest.positions_of_batch(n_batch);
+        let kept = statistics.samples.len() / statistics.sample_length.max(1);
+        let n_samples = (self.samples_per_input * n_batch).min(SAMPLE_ROWS - kept.min(SAMPLE_ROWS));
+        for sample in 0..n_samples.min(n_positions) {
+            // A golden-ratio walk visits rows, columns and inputs evenly.
+            let position = (sample as u64)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .wrapping_mul(n_positions as u64 | 1)
+                >> 32;
+            let position =
+                if n_positions <= n_samples { sample } else { position as usize % n_positions };
+            gather(nest, shape, values, position, n_batch, &mut statistics.samples);
+        }
+    }
+
+    /// The calibration gathered so far.
+    pub fn finish(self) -> Calibration {
+        self.calibration
+    }
+}
+
+/// Appends the vector that drives a layer at one position, `[group][row]`,
+/// zeros where it reads padding.
+fn gather(
+    nest: &LoopNest,
+    shape: &[usize],
+    values: &[f32],
+    position: usize,
+    n_batch: usize,
+    into: &mut Vec<f32>,
+) {
+    let extents: Vec<usize> =
+        nest.positions.iter().map(|e: &Extent| e.for_batch(n_batch).unwrap_or(1)).collect();
+    let position = unflatten(position, &extents);
+    for group in 0..nest.n_groups() {
+        let group = unflatten(group, &nest.groups);
+        for row in 0..nest.n_rows() {
+            let row = unflatten(row, &nest.rows);
+            let counter = |l: LoopRef| match l {
+                LoopRef::Position(i) => position[i],
+                LoopRef::Group(i) => group[i],
+                LoopRef::Row(i) => row[i],
+                LoopRef::Column(_) => 0,
+            };
+            into.push(nest.input_offset(shape, counter).map_or(0.0, |offset| values[offset]));
+        }
+    }
+}

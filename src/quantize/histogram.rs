@@ -1,0 +1,187 @@
+//! How often which values occur, whatever their range, in a fixed number of
+//! bins.
+
+/// Bins on each side of zero; a power of two, so that doubling the range
+/// merges bins exactly.
+const BINS: usize = 2048;
+
+/// A histogram over `-reach..reach` whose reach is a power of two and doubles
+/// when a value falls outside.
+///
+/// The result depends on the values alone, not on their order: bin borders are
+/// multiples of a power of two, and merging pairs of bins is exact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    exponent: i32,
+    counts: Vec<u64>,
+    zeros: u64,
+    min: f32,
+    max: f32,
+}
+
+/// The smallest reach is 2^-24: below, activations are zero to any array.
+const MIN_EXPONENT: i32 = -24;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            exponent: MIN_EXPONENT,
+            counts: vec![0; 2 * BINS],
+            zeros: 0,
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
+        }
+    }
+}
+
+impl Histogram {
+    /// Puts a histogram together from its parts, as they were stored; `None`
+    /// if they do not belong together.
+    pub fn from_parts(
+        exponent: i32,
+        counts: Vec<u64>,
+        zeros: u64,
+        min: f32,
+        max: f32,
+    ) -> Option<Self> {
+        let fits = counts.len() == 2 * BINS && (MIN_EXPONENT..=128).contains(&exponent);
+        let empty = zeros == 0 && counts.iter().all(|&n| n == 0);
+        let ordered = empty || (min.is_finite() && max.is_finite() && min <= max);
+        (fits && ordered).then_some(Self { exponent, counts, zeros, min, max })
+    }
+
+    /// Adds finite values.
+    pub fn add(&mut self, values: &[f32]) {
+        for &value in values {
+            self.min = self.min.min(value);
+            self.max = self.max.max(value);
+            if value == 0.0 {
+                self.zeros += 1;
+                continue;
+            }
+            while f64::from(value.abs()) >= self.reach() {
+                self.double();
+            }
+            let bin = (f64::from(value) / self.width()).floor() + BINS as f64;
+            // `value` lies inside the reach, so the bin does too.
+            let bin = (bin as usize).min(2 * BINS - 1);
+            self.counts[bin] += 1;
+        }
+    }
+
+    /// Doubles the reach: two neighbouring bins become one.
+    fn double(&mut self) {
+        let mut merged = vec![0; 2 * BINS];
+        for (bin, count) in self.counts.iter().enumerate() {
+            merged[BINS / 2 + bin / 2] += count;
+        }
+        self.counts = merged;
+        self.exponent += 1;
+    }
+
+    fn reach(&self) -> f64 {
+        2f64.powi(self.exponent)
+    }
+
+    /// The width of one bin.
+    fn width(&self) -> f64 {
+        self.reach() / BINS as f64
+    }
+
+    /// Smallest value seen; 0 if none was.
+    pub fn min(&self) -> f32 {
+        if self.is_empty() { 0.0 } else { self.min }
+    }
+
+    /// Largest value seen; 0 if none was.
+    pub fn max(&self) -> f32 {
+        if self.is_empty() { 0.0 } else { self.max }
+    }
+
+    /// Whether no value was added.
+    pub fn is_empty(&self) -> bool {
+        self.min > self.max
+    }
+
+    /// Number of values.
+    pub fn total(&self) -> u64 {
+        self.zeros + self.counts.iter().sum::<u64>()
+    }
+
+    /// Exact zeros among them.
+    pub fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    /// Exponent of the reach and counts of all bins, for storing.
+    pub fn parts(&self) -> (i32, &[u64]) {
+        (self.exponent, &self.counts)
+    }
+
+    /// Centres and counts of the bins that are not empty, ascending; exact
+    /// zeros are not among them.
+    pub fn bins(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        let width = self.width();
+        self.counts
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| **n > 0)
+            .map(move |(bin, &count)| ((bin as f64 - BINS as f64 + 0.5) * width, count as f64))
+    }
+
+    /// The magnitude that a share `fraction` of all values does not exceed.
+    pub fn magnitude_quantile(&self, fraction: f64) -> f64 {
+        let total = self.total() as f64;
+        let mut magnitudes: Vec<(f64, f64)> =
+            self.bins().map(|(centre, count)| (centre.abs(), count)).collect();
+        magnitudes.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut seen = self.zeros as f64;
+        let largest = f64::from(self.min().abs().max(self.max().abs()));
+        for (magnitude, count) in magnitudes {
+            seen += count;
+            if seen >= fraction * total {
+                return (magnitude + self.width() / 2.0).min(largest);
+            }
+        }
+        largest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! A histogram keeps what it was given, in whatever order it came.
+
+    use super::Histogram;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_order_of_values_does_not_matter(mut values in prop::collection::vec(-1e3f32..1e3, 1..200)) {
+            let mut forward = Histogram::default();
+            forward.add(&values);
+            values.reverse();
+            let mut backward = Histogram::default();
+            backward.add(&values);
+            prop_assert_eq!(&forward, &backward);
+            prop_assert_eq!(forward.total(), values.len() as u64);
+        }
+
+        #[test]
+        fn bins_lie_near_their_values(value in -1e6f32..1e6) {
+            prop_assume!(value.abs() > 1e-6);
+            let mut histogram = Histogram::default();
+            histogram.add(&[value]);
+            let bins: Vec<_> = histogram.bins().collect();
+            prop_assert_eq!(bins.len(), 1);
+            prop_assert!((bins[0].0 - f64::from(value)).abs() <= f64::from(value.abs()) / 1024.0);
+        }
+    }
+
+    #[test]
+    fn the_full_quantile_is_the_largest_magnitude() {
+        let mut histogram = Histogram::default();
+        histogram.add(&[0.0, 0.5, -3.0, 1.0]);
+        assert_eq!(histogram.magnitude_quantile(1.0), 3.0);
+        assert!(histogram.magnitude_quantile(0.5) < 0.51);
+    }
+}

@@ -1,0 +1,212 @@
+//! Codes for inputs: which range they cover, and how.
+
+use std::fmt;
+
+use super::{Histogram, LayerStatistics, QuantizeOptions};
+
+/// How real inputs become integer codes and back:
+/// `x = scale x (code - zero_point)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InputCoding {
+    /// Width of a code, 1 to 16: one bit-plane each.
+    pub bits: u8,
+    /// Two's complement: the top bit-plane counts negative.
+    pub signed: bool,
+    /// The real value of one code step; above zero.
+    pub scale: f32,
+    /// The code of zero.
+    pub zero_point: i32,
+}
+
+impl InputCoding {
+    /// The smallest code.
+    pub fn min_code(&self) -> i32 {
+        if self.signed { -(1 << (self.bits - 1)) } else { 0 }
+    }
+
+    /// The largest code.
+    pub fn max_code(&self) -> i32 {
+        if self.signed { (1 << (self.bits - 1)) - 1 } else { (1 << self.bits) - 1 }
+    }
+
+    /// The code of `x`: nearest, ties to even, clipped.
+    pub fn encode(&self, x: f32) -> i32 {
+        // Casts saturate, so that an infinite `x` clips like a large one.
+        let code = (x / self.scale).round_ties_even() as i32;
+        code.saturating_add(self.zero_point).clamp(self.min_code(), self.max_code())
+    }
+}
+
+impl fmt::Display for InputCoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.signed { "i" } else { "u" };
+        write!(f, "{kind}{} scale {}", self.bits, self.scale)?;
+        if self.zero_point != 0 {
+            write!(f, " zero point {}", self.zero_point)?;
+        }
+        Ok(())
+    }
+}
+
+/// How the range that codes cover is found.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum RangeRule {
+    /// The range of least mean squared error: a little clipping for a finer
+    /// step.
+    #[default]
+    Mse,
+    /// The magnitude that this share of the values does not exceed.
+    Percentile(f64),
+    /// All values seen.
+    MinMax,
+}
+
+/// How codes are laid over a range with negative values; a range without is
+/// always unsigned with zero point 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InputRule {
+    /// Two's complement around zero: no zero point, zero costs no current.
+    #[default]
+    TwosComplement,
+    /// Unsigned over the whole range with a zero point: a finer step for
+    /// lopsided ranges.
+    Affine,
+}
+
+/// The coding for a layer's inputs.
+pub(super) fn choose(
+    statistics: &LayerStatistics,
+    bits: u8,
+    options: &QuantizeOptions,
+) -> InputCoding {
+    let histogram = &statistics.inputs;
+    if histogram.min() >= 0.0 {
+        let coding = InputCoding { bits, signed: false, scale: 1.0, zero_point: 0 };
+        return scaled(coding, histogram, options.range, f64::from(histogram.max()));
+    }
+    match options.inputs {
+        InputRule::TwosComplement => {
+            let reach = f64::from(histogram.max().abs().max(histogram.min().abs()));
+            let coding = InputCoding { bits, signed: true, scale: 1.0, zero_point: 0 };
+            scaled(coding, histogram, options.range, reach)
+        }
+        InputRule::Affine => affine(bits, histogram, options.range),
+    }
+}
+
+/// Chooses the scale of a coding whose zero is code 0.
+fn scaled(coding: InputCoding, histogram: &Histogram, rule: RangeRule, reach: f64) -> InputCoding {
+    // One-bit two's complement has the codes -1 and 0.
+    let top = f64::from(coding.max_code().max(1));
+    let reach = if reach > 0.0 { reach } else { 1.0 };
+    let with_reach = |reach: f64| InputCoding { scale: positive(reach / top), ..coding };
+    match rule {
+        RangeRule::MinMax => with_reach(reach),
+        RangeRule::Percentile(share) => with_reach(histogram.magnitude_quantile(share)),
+        RangeRule::Mse => best(histogram, |fraction| with_reach(reach * fraction)),
+    }
+}
+
+/// Chooses scale and zero point of an unsigned coding over the whole range.
+fn affine(bits: u8, histogram: &Histogram, rule: RangeRule) -> InputCoding {
+    let (min, max) = (f64::from(histogram.min()), f64::from(histogram.max()).max(0.0));
+    let n_steps = f64::from((1u32 << bits) - 1);
+    let over = |min: f64, max: f64| {
+        let scale = positive((max - min) / n_steps);
+        let zero_point = (-min / f64::from(scale)).round_ties_even() as i32;
+        InputCoding { bits, signed: false, scale, zero_point }
+    };
+    match rule {
+        RangeRule::MinMax => over(min, max),
+        RangeRule::Percentile(share) => {
+            let reach = histogram.magnitude_quantile(share);
+            over(min.max(-reach), max.min(reach))
+        }
+        RangeRule::Mse => best(histogram, |fraction| over(min * fraction, max * fraction)),
+    }
+}
+
+/// The candidate of least squared error among shares of the full range.
+fn best(histogram: &Histogram, candidate: impl Fn(f64) -> InputCoding) -> InputCoding {
+    let mut best = candidate(1.0);
+    let mut least = squared_error(histogram, &best);
+    for step in (20..100).rev() {
+        let coding = candidate(f64::from(step) / 100.0);
+        let error = squared_error(histogram, &coding);
+        if error < least {
+            (best, least) = (coding, error);
+        }
+    }
+    best
+}
+
+/// Sum over the histogram of the squared error of coding: a twelfth of a step
+/// squared inside the range (uniform rounding), the distance beyond it.
+fn squared_error(histogram: &Histogram, coding: &InputCoding) -> f64 {
+    let scale = f64::from(coding.scale);
+    let low = scale * f64::from(coding.min_code() - coding.zero_point);
+    let high = scale * f64::from(coding.max_code() - coding.zero_point);
+    histogram
+        .bins()
+        .map(|(x, count)| {
+            let beyond = (low - x).max(x - high).max(0.0);
+            count * if beyond > scale / 2.0 { beyond * beyond } else { scale * scale / 12.0 }
+        })
+        .sum()
+}
+
+/// A scale that can be divided by.
+fn positive(scale: f64) -> f32 {
+    (scale as f32).max(f32::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Codings cover the values they were made for.
+
+    use super::*;
+
+    fn statistics(values: &[f32]) -> LayerStatistics {
+        let mut statistics = LayerStatistics::default();
+        statistics.inputs.add(values);
+        statistics
+    }
+
+    #[test]
+    fn positive_inputs_are_unsigned_and_mixed_ones_signed() {
+        let options = QuantizeOptions { range: RangeRule::MinMax, ..Default::default() };
+        let unsigned = choose(&statistics(&[0.0, 2.55]), 8, &options);
+        assert_eq!(
+            (unsigned.signed, unsigned.encode(2.55), unsigned.encode(-1.0)),
+            (false, 255, 0)
+        );
+        let signed = choose(&statistics(&[-1.27, 0.5]), 8, &options);
+        assert_eq!((signed.signed, signed.encode(-1.27), signed.encode(9.0)), (true, -127, 127));
+    }
+
+    #[test]
+    fn an_affine_coding_reaches_both_ends() {
+        let options = QuantizeOptions {
+            range: RangeRule::MinMax,
+            inputs: InputRule::Affine,
+            ..Default::default()
+        };
+        let coding = choose(&statistics(&[-0.1, 5.0]), 8, &options);
+        assert_eq!((coding.encode(-0.1), coding.encode(5.0)), (0, 255));
+        assert_eq!(coding.encode(0.0), coding.zero_point);
+    }
+
+    #[test]
+    fn least_squares_clips_an_outlier_that_costs_more_than_it_brings() {
+        let mut values: Vec<f32> = (0..100_000).map(|i| i as f32 / 100_000.0).collect();
+        values.push(4.0);
+        let mse = choose(&statistics(&values), 4, &QuantizeOptions::default());
+        assert!(mse.scale < 2.0 / 15.0, "scale {}", mse.scale);
+    }
+
+    #[test]
+    fn a_layer_that_never_saw_a_value_still_has_a_scale() {
+        let coding = choose(&LayerStatistics::default(), 8, &QuantizeOptions::default());
+        assert!(coding.scale > 0.0);
+    }
+}

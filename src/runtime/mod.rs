@@ -1,0 +1,2 @@
+//! Executes plans: the arrays on a model of the chip, the rest beside them.
+pub mod digital;

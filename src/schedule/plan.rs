@@ -1,0 +1,258 @@
+//! The execution plan itself.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::entity::{Entity, LayerId, PeId, StepId, Table, TensorId, WeightTileId};
+use crate::graph::LoopNest;
+use crate::mapping::WeightTile;
+use crate::quantize::InputCoding;
+use crate::target::{Pe, Readout, Subtract};
+
+/// Everything that the runtime and the programmer of a chip need to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExecutionPlan {
+    /// Lines of a PE.
+    pub pe: Pe,
+    /// PEs of the chip.
+    pub n_pes: u32,
+    /// Where pairs are subtracted.
+    pub subtract: Subtract,
+    /// Conversions of a PE in one cycle.
+    pub conversions_per_cycle: u32,
+    /// Length of a cycle in ns.
+    pub cycle_ns: f64,
+    /// Conductance between neighbouring levels in uS: what one level of a
+    /// weight adds to a current, in units of the read voltage.
+    pub level_us: f64,
+    /// Tensors that come in.
+    pub inputs: Vec<TensorId>,
+    /// Tensors that go out.
+    pub outputs: Vec<TensorId>,
+    /// Crossbar layers.
+    pub layers: BTreeMap<LayerId, PlanLayer>,
+    /// Tiles of all layers.
+    pub tiles: Table<WeightTileId, PlanTile>,
+    /// What the cells of each PE that is used shall hold.
+    pub targets: BTreeMap<PeId, PeTargets>,
+    /// Steps in an order in which they can be executed.
+    pub steps: Table<StepId, Step>,
+}
+
+/// A crossbar layer as the runtime sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanLayer {
+    /// Name of the ONNX node.
+    pub name: String,
+    /// Tensor read.
+    pub input: TensorId,
+    /// Tensor written.
+    pub output: TensorId,
+    /// How it reads and writes.
+    pub nest: LoopNest,
+    /// How inputs become codes.
+    pub coding: InputCoding,
+    /// Copies of its matrix.
+    pub n_replicas: u32,
+    /// The integers that the cells stand for, `[group][row][column]`.
+    pub levels: Vec<i16>,
+    /// The real value of one level times one code step, `[group][column]`.
+    pub column_scales: Vec<f64>,
+    /// Sum of a column's levels, `[group][column]`: what a zero point of 1
+    /// adds to every result and is taken off digitally.
+    pub level_sums: Vec<i64>,
+    /// Added to the real result, `[group][column]`.
+    pub bias: Vec<f32>,
+}
+
+/// A tile with its ADC setting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanTile {
+    /// What and where it is.
+    pub place: WeightTile,
+    /// How its currents become codes.
+    pub adc: AdcSetting,
+}
+
+/// How a current becomes a code: nearest multiple of the step, clipped.
+///
+/// Currents are in uS: the sum of the conductances whose input bit is 1, which
+/// is the current divided by the read voltage.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdcSetting {
+    /// Width of one code in uS.
+    pub step_us: f64,
+    /// Smallest code.
+    pub min_code: i32,
+    /// Largest code.
+    pub max_code: i32,
+}
+
+/// Target of every cell of one PE, in levels: `[input line][output line]`,
+/// row-major; NaN where no cell is used. A weight is the difference of its
+/// pair.
+#[derive(Debug, Clone)]
+pub struct PeTargets {
+    /// `inputs x outputs` values.
+    pub levels: Vec<f32>,
+}
+
+/// NaN marks unused cells, so equality is that of bits.
+impl PartialEq for PeTargets {
+    fn eq(&self, other: &Self) -> bool {
+        self.levels.len() == other.levels.len()
+            && self.levels.iter().zip(&other.levels).all(|(a, b)| a.to_bits() == b.to_bits())
+    }
+}
+
+/// One step of the plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// What is done.
+    pub kind: StepKind,
+    /// Steps whose results it needs; all stand before it.
+    pub after: Vec<StepId>,
+    /// The cycle in which it starts, for one input alone on the chip.
+    pub start: u64,
+    /// How many cycles it takes; digital work is not counted in cycles of the
+    /// arrays and takes none.
+    pub cycles: u64,
+}
+
+/// What a step does, for every input of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepKind {
+    /// A digital stage: tensors in, tensors out, run as one piece.
+    Digital {
+        /// Tensors read.
+        inputs: Vec<TensorId>,
+        /// Tensors written.
+        outputs: Vec<TensorId>,
+    },
+    /// Turns a layer's input tensor into codes.
+    Encode {
+        /// The layer.
+        layer: LayerId,
+    },
+    /// Drives tiles of one PE that share their input lines through output
+    /// positions, plane by plane; converts, shifts and adds.
+    Waves {
+        /// The layer.
+        layer: LayerId,
+        /// Tiles driven together.
+        tiles: Vec<WeightTileId>,
+        /// Output positions of one input.
+        positions: Range<u32>,
+        /// Bit-planes in the order in which they are driven.
+        planes: Vec<Plane>,
+        /// Outputs converted in each cycle of a plane: lines of all tiles
+        /// counted through (pairs, where they are subtracted first).
+        conversions: Vec<Range<u32>>,
+    },
+    /// Adds partial sums, takes off the zero point, scales, adds the bias.
+    Sum {
+        /// The layer.
+        layer: LayerId,
+        /// Tiles whose sums are added.
+        tiles: Vec<WeightTileId>,
+    },
+}
+
+/// One bit of all inputs of a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plane {
+    /// Which bit, 0 the least significant.
+    pub bit: u8,
+    /// Whether it counts negative, as the top bit of two's complement does.
+    pub negative: bool,
+}
+
+/// Work counted from a plan, for one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Waves: output positions driven through a group of tiles.
+    pub waves: u64,
+    /// Bit-planes driven.
+    pub planes: u64,
+    /// Conversions made.
+    pub conversions: u64,
+    /// PE cycles: cycles in which a PE is driven, summed over PEs.
+    pub pe_cycles: u64,
+    /// Cycles from the first to the last for one input alone.
+    pub latency_cycles: u64,
+    /// Cycles of the busiest PE: how far apart inputs of a stream can follow
+    /// each other, PEs of different layers working on different inputs.
+    pub interval_cycles: u64,
+}
+
+impl ExecutionPlan {
+    /// Outputs of a tile that are converted: pairs, or lines.
+    pub fn n_conversions(&self, tile: WeightTileId) -> u32 {
+        let place = &self.tiles[tile].place;
+        match self.subtract {
+            Subtract::BeforeConversion => place.n_pairs(),
+            Subtract::AfterConversion => place.n_outputs(),
+        }
+    }
+
+    /// Counts the work of one input.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        let mut busy: BTreeMap<PeId, u64> = BTreeMap::new();
+        for step in self.steps.values() {
+            counts.latency_cycles = counts.latency_cycles.max(step.start + step.cycles);
+            let StepKind::Waves { tiles, positions, planes, conversions, .. } = &step.kind else {
+                continue;
+            };
+            let waves = u64::from(crate::mapping::length(positions));
+            let driven = waves * planes.len() as u64;
+            let converted: u64 =
+                conversions.iter().map(|lines| u64::from(crate::mapping::length(lines))).sum();
+            counts.waves += waves;
+            counts.planes += driven;
+            counts.conversions += driven * converted;
+            counts.pe_cycles += step.cycles;
+            if let Some(tile) = tiles.first().and_then(|&tile| self.tiles.get(tile)) {
+                *busy.entry(tile.place.pe).or_default() += step.cycles;
+            }
+        }
+        counts.interval_cycles = busy.values().copied().max().unwrap_or(0);
+        counts
+    }
+
+    /// The input line and the two output lines of a weight's pair: positive,
+    /// negative.
+    pub fn cells(place: &WeightTile, group: u32, row: u32, column: u32) -> (u32, u32, u32) {
+        let nth = group - place.groups.start;
+        let rows = crate::mapping::length(&place.rows);
+        let columns = crate::mapping::length(&place.columns);
+        let input = place.input_line + nth * rows + (row - place.rows.start);
+        let output = place.output_line + 2 * (nth * columns + (column - place.columns.start));
+        (input, output, output + 1)
+    }
+
+    /// The cycle in which the last step ends.
+    pub fn end_cycle(&self) -> u64 {
+        self.steps.values().map(|step| step.start + step.cycles).max().unwrap_or(0)
+    }
+}
+
+/// Bit-planes of a coding, least significant first.
+pub(super) fn planes(coding: &InputCoding) -> Vec<Plane> {
+    (0..coding.bits)
+        .map(|bit| Plane { bit, negative: coding.signed && bit + 1 == coding.bits })
+        .collect()
+}
+
+/// Conversions of a plane, dealt to cycles.
+pub(super) fn rounds(n_conversions: u32, readout: &Readout) -> Vec<Range<u32>> {
+    let per_cycle = readout.lines_converted_per_cycle().max(1);
+    (0..n_conversions.div_ceil(per_cycle))
+        .map(|i| i * per_cycle..n_conversions.min((i + 1) * per_cycle))
+        .collect()
+}
+
+/// The id of a step by its place.
+pub(super) fn step_id(index: usize) -> StepId {
+    StepId::from_index(index)
+}
