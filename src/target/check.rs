@@ -1,0 +1,246 @@
+//! Whether a target makes sense: first by the schema, then by the laws that
+//! tie several keys together. Everything wrong is found in one go.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::paths::LocationSegment;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::document::{Content, Node, plain_scalar};
+use super::fault::{Fault, FaultKind, KeyPath, Origin, shown};
+use super::schema::{Rules, expectation, word_for};
+use super::spec::{
+    AdcBitsSpec, AdcRangeSpec, AsNeeded, ConductanceMaxSpec, MACHINES_MAX, SubtractSpec,
+};
+
+/// The least distance of two levels, in microsiemens. A thousandth of a
+/// nanosiemens is below what any read-out can tell apart, and far above what
+/// rounding does to a conductance.
+pub(super) const STEP_US_MIN: f64 = 1e-6;
+
+static RULES: LazyLock<Rules> = LazyLock::new(Rules::new);
+
+/// Adds everything to `faults` that is wrong with the tree. `json` is the same
+/// tree as [`Node::to_json`] gives it.
+pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
+    check_schema(root, json, faults);
+    let mut laws = Laws { root, json, faults };
+    laws.names();
+    laws.window();
+    laws.conversion();
+    laws.energies();
+}
+
+fn check_schema(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
+    let validator = match &RULES.validator {
+        Ok(validator) => validator,
+        Err(problem) => {
+            faults.push(Fault::whole(FaultKind::Internal { problem: problem.clone() }));
+            return;
+        }
+    };
+    let mut judged: BTreeSet<KeyPath> = BTreeSet::new();
+    for error in validator.iter_errors(json) {
+        let path = KeyPath::new(error.instance_path().iter().map(|segment| match segment {
+            LocationSegment::Property(key) => key.into_owned(),
+            LocationSegment::Index(index) => index.to_string(),
+        }));
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                faults.extend(unexpected.iter().map(|key| unknown_key(root, &path, key)));
+            }
+            ValidationErrorKind::Required { property } => {
+                faults.extend(property.as_str().map(|key| missing_key(root, &path, key)));
+            }
+            // A value can break several rules at once; the expectation names
+            // them all, so one complaint is enough.
+            _ if judged.contains(&path) => {}
+            _ => {
+                faults.extend(wrong_value(root, &path));
+                judged.insert(path);
+            }
+        }
+    }
+}
+
+fn unknown_key(root: &Node, parent: &KeyPath, key: &str) -> Fault {
+    let path = parent.join(key);
+    let origin = root.key_origin(path.keys()).cloned().unwrap_or(Origin::Whole);
+    let known = RULES.keys_at(parent.keys());
+    let nearest = RULES.nearest_key(parent, key);
+    let kind = FaultKind::UnknownKey { path: path.clone(), nearest, known };
+    Fault::new(path, origin, kind)
+}
+
+/// A missing key is shown where its mapping was opened, by the mapping's key.
+fn missing_key(root: &Node, parent: &KeyPath, key: &str) -> Fault {
+    let origin = match parent.keys() {
+        [] => Some(&root.origin),
+        keys => root.key_origin(keys),
+    };
+    let path = parent.join(key);
+    let meaning = RULES.meaning(path.keys());
+    let origin = origin.cloned().unwrap_or(Origin::Whole);
+    Fault::new(parent.clone(), origin, FaultKind::MissingKey { path, meaning })
+}
+
+fn wrong_value(root: &Node, path: &KeyPath) -> Option<Fault> {
+    let node = root.find(path.keys());
+    let rule = RULES.rule_at(path.keys());
+    let (found, nearest) = match node.map(|node| &node.content) {
+        // Its refusal has been complained about already.
+        Some(Content::Refused) => return None,
+        Some(Content::Mapping(_)) => ("a mapping".to_owned(), None),
+        Some(Content::Sequence(_)) => ("a list".to_owned(), None),
+        Some(Content::Scalar { value: Value::Null, .. }) | None => ("nothing".to_owned(), None),
+        Some(Content::Scalar { text, value }) => {
+            let nearest = rule.and_then(|rule| word_for(rule, text));
+            (format!("{}`{}`", type_if_unclear(text, value, rule), shown(text)), nearest)
+        }
+    };
+    let expected = rule.map_or_else(String::new, expectation);
+    let origin = node.map_or(Origin::Whole, |node| node.origin.clone());
+    let kind = FaultKind::WrongValue { path: path.clone(), expected, found, nearest };
+    Some(Fault::new(path.clone(), origin, kind))
+}
+
+/// Says what a value is where its text does not: a number in quotes, or a
+/// number where text belongs.
+fn type_if_unclear(text: &str, value: &Value, rule: Option<&Value>) -> &'static str {
+    let plain = match plain_scalar(text) {
+        Content::Scalar { value, .. } => value,
+        _ => Value::Null,
+    };
+    let text_belongs = rule.and_then(|rule| rule.get("type")).is_some_and(|name| name == "string");
+    match value {
+        Value::String(_) if plain.is_number() => "the text ",
+        Value::Number(_) if text_belongs => "the number ",
+        _ => "",
+    }
+}
+
+/// Laws between keys. Each looks only at values that are sound by themselves,
+/// so that no mistake is reported twice.
+struct Laws<'a> {
+    root: &'a Node,
+    json: &'a Value,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Laws<'_> {
+    /// Names go into messages and listings as they are.
+    fn names(&mut self) {
+        let machines = self.json.pointer("/costs/compare").and_then(Value::as_array);
+        let n_machines = machines.map_or(0, Vec::len).min(MACHINES_MAX);
+        let machine_names = (0..n_machines).map(|machine| format!("costs.compare.{machine}.name"));
+        for at in std::iter::once("name".to_owned()).chain(machine_names) {
+            let Some(name) = self.sound::<String>(&at) else { continue };
+            if name.chars().any(char::is_control) {
+                let path = path_of(&at);
+                let found = format!("`{}`", shown(&name));
+                self.fault([&at], FaultKind::NameNotOneLine { path, found });
+            }
+        }
+    }
+
+    /// Levels are distinct conductances, in rising order.
+    fn window(&mut self) {
+        let min_us = self.sound::<f64>("cell.conductance_min_us");
+        let max_us = self.sound::<ConductanceMaxSpec>("cell.conductance_max_us");
+        let (Some(min_us), Some(ConductanceMaxSpec::Us(max_us))) = (min_us, max_us) else {
+            return;
+        };
+        if max_us <= min_us {
+            self.fault(
+                ["cell.conductance_max_us", "cell.conductance_min_us"],
+                FaultKind::EmptyWindow { min_us, max_us },
+            );
+            return;
+        }
+        let Some(levels) = self.sound::<u16>("cell.levels") else { return };
+        if (max_us - min_us) / f64::from(levels.saturating_sub(1).max(1)) < STEP_US_MIN {
+            let kind =
+                FaultKind::LevelsTooClose { levels, min_us, max_us, step_us_min: STEP_US_MIN };
+            self.fault(["cell.conductance_max_us", "cell.conductance_min_us", "cell.levels"], kind);
+        }
+    }
+
+    /// Bits, range and place of the subtraction go together.
+    fn conversion(&mut self) {
+        let bits = self.sound::<AdcBitsSpec>("readout.adc_bits");
+        let range = self.sound::<AdcRangeSpec>("readout.adc_range");
+        let subtract = self.sound::<SubtractSpec>("readout.subtract");
+        match (bits, range, subtract) {
+            (
+                Some(AdcBitsSpec::Word(AsNeeded::AsNeeded)),
+                Some(AdcRangeSpec::FullScale | AdcRangeSpec::Calibrated),
+                _,
+            ) => {
+                let range = self.sound::<String>("readout.adc_range").unwrap_or_default();
+                self.fault(
+                    ["readout.adc_bits", "readout.adc_range"],
+                    FaultKind::BitsAsNeeded { range },
+                );
+            }
+            (Some(AdcBitsSpec::Bits(1)), _, Some(SubtractSpec::BeforeConversion)) => {
+                self.fault(["readout.adc_bits", "readout.subtract"], FaultKind::OneBitOfAPair);
+            }
+            _ => {}
+        }
+    }
+
+    /// Some energy is used, else operations per watt would be infinite.
+    fn energies(&mut self) {
+        let parts = [
+            "costs.adc_pj_per_conversion",
+            "costs.sample_and_hold_pj_per_cycle",
+            "costs.drivers_pj_per_cycle",
+            "costs.array_pj_per_cycle",
+            "costs.shift_and_add_pj_per_cycle",
+        ];
+        if parts.iter().all(|part| self.sound::<f64>(part) == Some(0.0)) {
+            self.fault(["costs"], FaultKind::NoEnergy);
+        }
+    }
+
+    /// The value at `at`, unless it is missing or has been complained about.
+    fn sound<T: DeserializeOwned>(&self, at: &str) -> Option<T> {
+        let path = path_of(at);
+        if self.faults.iter().any(|fault| fault.path == path) {
+            return None;
+        }
+        let value = path.keys().iter().try_fold(self.json, |value, key| match value {
+            Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+            _ => value.get(key),
+        })?;
+        T::deserialize(value).ok()
+    }
+
+    /// Complains about the first of `keys`, and shows the others too.
+    fn fault<const N: usize>(&mut self, keys: [&str; N], kind: FaultKind) {
+        let mut places = keys.iter().map(|at| self.place(at));
+        if let Some((path, origin)) = places.next() {
+            let also = places.collect();
+            self.faults.push(Fault { path, origin, also, kind });
+        }
+    }
+
+    /// A mapping is shown by its key, a scalar where it stands itself.
+    fn place(&self, at: &str) -> (KeyPath, Origin) {
+        let path = path_of(at);
+        let origin = match self.root.find(path.keys()) {
+            Some(Node { content: Content::Mapping(_), .. }) => self.root.key_origin(path.keys()),
+            Some(node) => Some(&node.origin),
+            None => None,
+        };
+        let origin = origin.cloned().unwrap_or(Origin::Whole);
+        (path, origin)
+    }
+}
+
+fn path_of(at: &str) -> KeyPath {
+    KeyPath::new(at.split('.').map(str::to_owned))
+}

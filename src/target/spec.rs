@@ -1,0 +1,251 @@
+//! What a target file says, word for word.
+//!
+//! These types are the file format: their field names are its keys, their
+//! documentation is what an editor shows, and the JSON Schema derived from
+//! them is what a file is checked against. The rest of the crate never sees
+//! them; it works with the checked [`Target`](super::Target).
+//!
+//! Every number has limits here. They are far outside what anyone builds, and
+//! keep every product that later stages form inside 64-bit integers:
+//! 16,384 inputs x 4,095 levels x 2^16 codes is below 2^42.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
+
+/// Longest list of machines to compare with.
+pub(super) const MACHINES_MAX: usize = 100;
+
+/// A chip of memristor arrays, for the compiler `ohmc`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "ohmc target")]
+pub(super) struct TargetSpec {
+    /// The target's name, on one line.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// What this target is, for `ohmc targets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub description: Option<String>,
+    /// The memristor cell.
+    pub cell: CellSpec,
+    /// The processing element: one array with its periphery.
+    pub pe: PeSpec,
+    /// How inputs are driven and outputs converted.
+    pub readout: ReadoutSpec,
+    /// What the chip has of them.
+    pub chip: ChipSpec,
+    /// Energy and area of the parts, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub costs: Option<CostsSpec>,
+}
+
+/// The memristor cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CellSpec {
+    /// How conductance follows level; `linear` spaces the levels evenly.
+    pub kind: CellKindSpec,
+    /// Levels of one cell; 8 means 0..7, so that a pair holds -7..+7.
+    #[schemars(range(min = 2, max = 4096))]
+    pub levels: u16,
+    /// Conductance of level 0, in microsiemens.
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub conductance_min_us: f64,
+    /// Conductance of the highest level, in microsiemens; `as-levels` puts
+    /// one microsiemens between neighbouring levels, however many there are.
+    pub conductance_max_us: ConductanceMaxSpec,
+    /// Voltage of a driven input line, in volts.
+    #[schemars(range(min = 1e-6, max = 100.0))]
+    pub read_voltage_v: f64,
+    /// Half width of the band in which write-verify accepts a cell, in
+    /// microsiemens.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub verify_tolerance_us: f64,
+    /// Standard deviation of a cell's change after programming, in
+    /// microsiemens.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub relaxation_sd_us: f64,
+    /// Standard deviation of one reading of one cell, as a fraction of its
+    /// conductance.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub read_noise_fraction: f64,
+}
+
+/// How conductance follows level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CellKindSpec {
+    Linear,
+}
+
+/// The upper end of the conductance window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum ConductanceMaxSpec {
+    Us(#[schemars(range(min = 0.0, max = 1e6))] f64),
+    Word(AsLevels),
+}
+
+/// The word `as-levels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AsLevels {
+    AsLevels,
+}
+
+/// The processing element.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PeSpec {
+    /// Input lines: how many inputs are driven at once.
+    #[schemars(range(min = 1, max = 16384))]
+    pub inputs: u32,
+    /// Output lines: how many are sensed, two for a signed weight.
+    #[schemars(range(min = 2, max = 16384), extend("multipleOf" = 2))]
+    pub outputs: u32,
+    /// Where the two cells of a signed weight lie.
+    pub pair: PairSpec,
+}
+
+/// Where the two cells of a signed weight lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PairSpec {
+    NeighbouringOutputs,
+}
+
+/// How inputs are driven and outputs converted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadoutSpec {
+    /// Bits of an input code, driven one after the other.
+    #[schemars(range(min = 1, max = 16))]
+    pub input_bits: u8,
+    /// Time for which one bit is driven, in nanoseconds.
+    #[schemars(range(min = 1e-3, max = 1e9))]
+    pub cycle_ns: f64,
+    /// Bits of a conversion; `as-needed` takes as many as lose nothing, and
+    /// goes with the range `one-level` only.
+    pub adc_bits: AdcBitsSpec,
+    /// What the ADC's codes span: the worst case of the lines
+    /// (`full-scale`), what calibration data showed (`calibrated`), or one
+    /// code a level, clipped at the bits (`one-level`).
+    pub adc_range: AdcRangeSpec,
+    /// ADCs of one PE.
+    #[schemars(range(min = 1, max = 16384))]
+    pub adcs_per_pe: u32,
+    /// Conversions that one ADC makes in one cycle.
+    #[schemars(range(min = 1, max = 16384))]
+    pub conversions_per_cycle: u32,
+    /// Whether the pair's lines are subtracted before the ADC (signed codes,
+    /// one conversion a pair) or digitally after it (unsigned codes, two).
+    pub subtract: SubtractSpec,
+}
+
+/// Bits of a conversion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum AdcBitsSpec {
+    Bits(#[schemars(range(min = 1, max = 24))] u8),
+    Word(AsNeeded),
+}
+
+/// The word `as-needed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AsNeeded {
+    AsNeeded,
+}
+
+/// What the ADC's codes span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AdcRangeSpec {
+    FullScale,
+    Calibrated,
+    OneLevel,
+}
+
+/// Where the pair's lines are subtracted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SubtractSpec {
+    BeforeConversion,
+    AfterConversion,
+}
+
+/// What the chip has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChipSpec {
+    /// PEs of the chip; `as-needed` gives every network as many as it takes.
+    pub pes: PesSpec,
+}
+
+/// PEs of the chip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum PesSpec {
+    Count(#[schemars(range(min = 1, max = 1_000_000))] u32),
+    Word(AsNeeded),
+}
+
+/// Energy and area of the parts of one PE.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CostsSpec {
+    /// Energy of one conversion, in picojoules.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub adc_pj_per_conversion: f64,
+    /// Energy of the sample-and-hold circuits in one cycle, in picojoules.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub sample_and_hold_pj_per_cycle: f64,
+    /// Energy of input drivers and multiplexers in one cycle, in picojoules.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub drivers_pj_per_cycle: f64,
+    /// Energy of the array in one cycle, in picojoules.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub array_pj_per_cycle: f64,
+    /// Energy of shift-and-add and the rest in one cycle, in picojoules.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub shift_and_add_pj_per_cycle: f64,
+    /// Area of one PE with its periphery, in square millimetres.
+    #[schemars(range(min = 1e-9, max = 1e9))]
+    pub area_mm2_per_pe: f64,
+    /// Other machines that a report prints beside this target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MACHINES_MAX))]
+    pub compare: Vec<MachineSpec>,
+}
+
+/// A machine to compare with, as published: the efficiency is not always the
+/// quotient of the other two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MachineSpec {
+    /// The machine's name, on one line.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// Peak throughput, in giga-operations a second.
+    #[schemars(range(min = 0.0, max = 1e15))]
+    pub gops: f64,
+    /// Power, in watts.
+    #[schemars(range(min = 0.0, max = 1e12))]
+    pub power_w: f64,
+    /// Efficiency, in giga-operations a second for each watt.
+    #[schemars(range(min = 0.0, max = 1e15))]
+    pub gops_per_w: f64,
+}
+
+/// The JSON Schema of a target file. Nothing in it refers elsewhere, so a
+/// rule is found by walking the keys.
+pub(super) fn schema() -> serde_json::Value {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<TargetSpec>().to_value()
+}
