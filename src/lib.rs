@@ -8,5 +8,6 @@ pub mod graph;
 pub mod mapping;
 pub mod quantize;
 pub mod runtime;
+pub mod schedule;
 pub mod target;
 pub mod tensor;

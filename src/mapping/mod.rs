@@ -23,6 +23,7 @@ mod verify;
 pub use floorplan::{Floorplan, LayerPlan, Spot};
 pub use print::mapping_text;
 pub use verify::{MappingFault, verify};
+pub(crate) use verify::{overlap, shared_weights};
 
 use std::collections::BTreeMap;
 use std::ops::Range;

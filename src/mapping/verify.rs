@@ -133,7 +133,8 @@ fn area_faults<'a>(
     faults
 }
 
-fn overlap(a: &WeightTile, b: &WeightTile) -> bool {
+/// Whether two tiles of one PE have a cell in common.
+pub(crate) fn overlap(a: &WeightTile, b: &WeightTile) -> bool {
     let meet = |a: u32, a_len: u32, b: u32, b_len: u32| a < b + b_len && b < a + a_len;
     meet(a.input_line, a.n_inputs(), b.input_line, b.n_inputs())
         && meet(a.output_line, a.n_outputs(), b.output_line, b.n_outputs())
@@ -141,7 +142,7 @@ fn overlap(a: &WeightTile, b: &WeightTile) -> bool {
 
 /// Weights that two tiles of one matrix have in common, counted per pair of
 /// tiles.
-fn shared_weights(tiles: &[&WeightTile]) -> u64 {
+pub(crate) fn shared_weights(tiles: &[&WeightTile]) -> u64 {
     // Sorted by group and row, a tile can only meet those that start before
     // it ends.
     let mut sorted = tiles.to_vec();

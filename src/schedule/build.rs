@@ -6,14 +6,13 @@ use std::ops::Range;
 use super::cuts::{Work, work};
 use super::plan::{
     AdcSetting, ExecutionPlan, PeTargets, PlanLayer, PlanTile, Step, StepKind, planes, rounds,
-    step_id,
 };
 use super::timing;
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LayerGraph;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, WeightTile, length};
 use crate::quantize::QuantizedLayers;
-use crate::target::{Subtract, Target};
+use crate::target::Target;
 
 /// What a plan is made from, beside the target.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +30,7 @@ pub struct PlanParts<'a> {
 /// Makes the plan: tables of layers, tiles and cells, then the steps, then
 /// their times.
 pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
-    let PlanParts { graph, quantized, mapping, adc } = parts;
+    let PlanParts { graph, mapping, adc, .. } = parts;
     let tiles: Table<WeightTileId, PlanTile> = mapping
         .tiles
         .values()
@@ -48,7 +47,7 @@ pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
         inputs: graph.inputs().to_vec(),
         outputs: graph.outputs().to_vec(),
         layers: layers(parts),
-        targets: targets(mapping, quantized, target),
+        targets: targets(parts, target),
         tiles,
         steps: Table::new(),
     };
@@ -94,16 +93,17 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
 
 /// The positive part of each weight on its positive line, the negative part on
 /// the other; zeros off the diagonal of grouped tiles.
-fn targets(
-    mapping: &Mapping,
-    quantized: &QuantizedLayers,
-    target: &Target,
-) -> BTreeMap<PeId, PeTargets> {
+fn targets(parts: PlanParts<'_>, target: &Target) -> BTreeMap<PeId, PeTargets> {
     let n_outputs = target.pe.outputs as usize;
     let n_cells = target.pe.inputs as usize * n_outputs;
     let mut targets: BTreeMap<PeId, PeTargets> = BTreeMap::new();
-    for place in mapping.tiles.values() {
-        let Some(layer) = quantized.get(&place.layer) else { continue };
+    for place in parts.mapping.tiles.values() {
+        let (Some(layer), Some(crossbar)) =
+            (parts.quantized.get(&place.layer), parts.graph.crossbar(place.layer))
+        else {
+            continue; // The mapping verifier made sure of it.
+        };
+        let (n_rows, n_columns) = (crossbar.nest.n_rows(), crossbar.nest.n_columns());
         let pe = targets
             .entry(place.pe)
             .or_insert_with(|| PeTargets { levels: vec![f32::NAN; n_cells] });
@@ -111,19 +111,120 @@ fn targets(
             let start = line as usize * n_outputs + place.output_line as usize;
             pe.levels[start..start + place.n_outputs() as usize].fill(0.0);
         }
-        let n_groups = layer.weight_scales.len();
-        for group in place.groups.clone() {
-            for row in place.rows.clone() {
-                for column in place.columns.clone() {
-                    let level = layer.levels[matrix_index(layer.levels.len(), n_groups, mapping, place, group, row, column)];
-                    let (input, positive, negative) =
-                        ExecutionPlan::cells(place, group, row, column);
-                    let at = |line: u32| input as usize * n_outputs + line as usize;
-                    pe.levels[at(positive)] = f32::from(level.max(0));
-                    pe.levels[at(negative)] = f32::from((-level).max(0));
-                }
-            }
+        for (group, row, column) in weights_of(place) {
+            let index = (group as usize * n_rows + row as usize) * n_columns + column as usize;
+            let level = layer.levels[index];
+            let (input, positive, negative) = ExecutionPlan::cells(place, group, row, column);
+            let cell = |line: u32| input as usize * n_outputs + line as usize;
+            pe.levels[cell(positive)] = f32::from(level.max(0));
+            pe.levels[cell(negative)] = f32::from((-level).max(0));
         }
     }
     targets
+}
+
+/// Group, row and column of every weight of a tile.
+fn weights_of(place: &WeightTile) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
+    place.groups.clone().flat_map(move |group| {
+        place
+            .rows
+            .clone()
+            .flat_map(move |row| place.columns.clone().map(move |column| (group, row, column)))
+    })
+}
+
+/// Writes steps in executable order and remembers which step makes what.
+struct Builder<'a> {
+    plan: &'a ExecutionPlan,
+    target: &'a Target,
+    steps: Table<StepId, Step>,
+    makers: BTreeMap<TensorId, StepId>,
+}
+
+impl Builder<'_> {
+    fn steps(mut self, work: Vec<Work>) -> Table<StepId, Step> {
+        for item in work {
+            match item {
+                Work::Stage(stage) => {
+                    let after = self.makers_of(&stage.inputs);
+                    let (inputs, outputs) = (stage.inputs, stage.outputs);
+                    let made = outputs.clone();
+                    let id = self.push(StepKind::Digital { inputs, outputs }, after, 0);
+                    self.makers.extend(made.into_iter().map(|tensor| (tensor, id)));
+                }
+                Work::Crossbar(layer) => self.crossbar(layer),
+            }
+        }
+        self.steps
+    }
+
+    fn crossbar(&mut self, layer: LayerId) {
+        let plan = self.plan;
+        let plan_layer = &plan.layers[&layer];
+        let n_positions = plan_layer.nest.positions_per_input() as u32;
+        let encode = self.push(StepKind::Encode { layer }, self.makers_of(&[plan_layer.input]), 0);
+        let mut all_tiles = Vec::new();
+        let mut all_waves = Vec::new();
+        for replica in 0..plan_layer.n_replicas {
+            let positions = share(n_positions, plan_layer.n_replicas, replica);
+            for tiles in driven_together(plan, layer, replica) {
+                let planes = planes(&plan_layer.coding);
+                let n_conversions = tiles.iter().map(|&tile| plan.n_conversions(tile)).sum();
+                let conversions = rounds(n_conversions, &self.target.readout);
+                let cycles =
+                    u64::from(length(&positions)) * planes.len() as u64 * conversions.len() as u64;
+                all_tiles.extend(&tiles);
+                let positions = positions.clone();
+                let waves = StepKind::Waves { layer, tiles, positions, planes, conversions };
+                all_waves.push(self.push(waves, vec![encode], cycles));
+            }
+        }
+        let sum = self.push(StepKind::Sum { layer, tiles: all_tiles }, all_waves, 0);
+        self.makers.insert(plan_layer.output, sum);
+    }
+
+    /// Steps that make these tensors, each once; inputs of the model have none.
+    fn makers_of(&self, tensors: &[TensorId]) -> Vec<StepId> {
+        let mut makers: Vec<StepId> =
+            tensors.iter().filter_map(|tensor| self.makers.get(tensor).copied()).collect();
+        makers.sort_unstable();
+        makers.dedup();
+        makers
+    }
+
+    fn push(&mut self, kind: StepKind, after: Vec<StepId>, cycles: u64) -> StepId {
+        self.steps.push(Step { kind, after, start: 0, cycles })
+    }
+}
+
+/// The output positions of one replica: an equal run each, the first ones one
+/// longer where it does not divide.
+fn share(n_positions: u32, n_replicas: u32, replica: u32) -> Range<u32> {
+    let bound = |r: u32| {
+        let (each, rest) = (n_positions / n_replicas, n_positions % n_replicas);
+        r * each + r.min(rest)
+    };
+    bound(replica)..bound(replica + 1)
+}
+
+/// Tiles of a replica by what drives them: tiles of one PE that take the same
+/// inputs on the same lines are driven together.
+fn driven_together(plan: &ExecutionPlan, layer: LayerId, replica: u32) -> Vec<Vec<WeightTileId>> {
+    let mut groups: Vec<Vec<WeightTileId>> = Vec::new();
+    let mut found: BTreeMap<(PeId, u32, u32, u32), usize> = BTreeMap::new();
+    for (id, tile) in plan.tiles.iter() {
+        let place = &tile.place;
+        if place.layer != layer || place.replica != replica {
+            continue;
+        }
+        let key = (place.pe, place.input_line, place.groups.start, place.rows.start);
+        match found.get(&key) {
+            Some(&group) => groups[group].push(id),
+            None => {
+                found.insert(key, groups.len());
+                groups.push(vec![id]);
+            }
+        }
+    }
+    groups
 }

@@ -22,7 +22,7 @@ mod verify;
 
 pub use build::{PlanParts, schedule};
 pub use plan::{
-    AdcSetting, Counts, ExecutionPlan, PeTargets, Plane, PlanLayer, PlanTile, Step, StepKind,
+    AdcSetting, Counts, ExecutionPlan, PeTargets, PlanLayer, PlanTile, Plane, Step, StepKind,
 };
 pub use print::plan_text;
 pub use verify::{PlanFault, verify};

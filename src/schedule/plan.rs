@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::entity::{Entity, LayerId, PeId, StepId, Table, TensorId, WeightTileId};
+use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LoopNest;
-use crate::mapping::WeightTile;
+use crate::mapping::{WeightTile, length};
 use crate::quantize::InputCoding;
 use crate::target::{Pe, Readout, Subtract};
 
@@ -204,10 +204,9 @@ impl ExecutionPlan {
             let StepKind::Waves { tiles, positions, planes, conversions, .. } = &step.kind else {
                 continue;
             };
-            let waves = u64::from(crate::mapping::length(positions));
+            let waves = u64::from(length(positions));
             let driven = waves * planes.len() as u64;
-            let converted: u64 =
-                conversions.iter().map(|lines| u64::from(crate::mapping::length(lines))).sum();
+            let converted: u64 = conversions.iter().map(|lines| u64::from(length(lines))).sum();
             counts.waves += waves;
             counts.planes += driven;
             counts.conversions += driven * converted;
@@ -224,8 +223,8 @@ impl ExecutionPlan {
     /// negative.
     pub fn cells(place: &WeightTile, group: u32, row: u32, column: u32) -> (u32, u32, u32) {
         let nth = group - place.groups.start;
-        let rows = crate::mapping::length(&place.rows);
-        let columns = crate::mapping::length(&place.columns);
+        let rows = length(&place.rows);
+        let columns = length(&place.columns);
         let input = place.input_line + nth * rows + (row - place.rows.start);
         let output = place.output_line + 2 * (nth * columns + (column - place.columns.start));
         (input, output, output + 1)
@@ -250,9 +249,4 @@ pub(super) fn rounds(n_conversions: u32, readout: &Readout) -> Vec<Range<u32>> {
     (0..n_conversions.div_ceil(per_cycle))
         .map(|i| i * per_cycle..n_conversions.min((i + 1) * per_cycle))
         .collect()
-}
-
-/// The id of a step by its place.
-pub(super) fn step_id(index: usize) -> StepId {
-    StepId::from_index(index)
 }

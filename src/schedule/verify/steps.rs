@@ -1,0 +1,243 @@
+//! Invariants 4 to 9: the order, the waves, the times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::PlanFault;
+use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
+use crate::mapping::length;
+use crate::schedule::plan::{ExecutionPlan, Step, StepKind, planes};
+
+pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
+    let mut check = Check { plan, faults: Vec::new(), made: Made::default() };
+    check.made.tensors = plan.inputs.iter().map(|&t| (t, None)).collect();
+    let mut driven: BTreeMap<PeId, Vec<(u64, u64, StepId)>> = BTreeMap::new();
+    for (id, step) in plan.steps.iter() {
+        check.order(id, step);
+        match &step.kind {
+            StepKind::Digital { inputs, outputs } => {
+                inputs.iter().for_each(|&t| check.reads_tensor(id, step, t));
+                outputs.iter().for_each(|&t| check.writes(id, t));
+            }
+            StepKind::Encode { layer } => match plan.layers.get(layer) {
+                Some(plan_layer) => {
+                    check.reads_tensor(id, step, plan_layer.input);
+                    check.made.codes.insert(*layer, id);
+                }
+                None => check.fault(id, format!("{layer} is not a crossbar layer")),
+            },
+            StepKind::Waves { tiles, .. } => {
+                check.waves(id, step);
+                let pe = tiles.first().and_then(|&tile| plan.tiles.get(tile)).map(|t| t.place.pe);
+                if let Some(pe) = pe {
+                    let end = step.start.saturating_add(step.cycles);
+                    driven.entry(pe).or_default().push((step.start, end, id));
+                }
+            }
+            StepKind::Sum { layer, tiles } => check.sum(id, step, *layer, tiles),
+        }
+    }
+    for times in driven.values_mut() {
+        times.sort_unstable();
+        for pair in times.windows(2) {
+            if pair[1].0 < pair[0].1 {
+                check.fault(pair[1].2, format!("its PE is still driven by {}", pair[0].2));
+            }
+        }
+    }
+    for &layer in plan.layers.keys() {
+        if check.made.sums.get(&layer) != Some(&1) {
+            check.faults.push(PlanFault::MissingSum(layer));
+        }
+    }
+    for tensor in &plan.outputs {
+        if !check.made.tensors.contains_key(tensor) {
+            check.faults.push(PlanFault::MissingOutput(*tensor));
+        }
+    }
+    check.faults
+}
+
+/// What steps have made so far.
+#[derive(Default)]
+struct Made {
+    /// The step that wrote a tensor; `None` for inputs of the model.
+    tensors: BTreeMap<TensorId, Option<StepId>>,
+    /// The step that encoded a layer's input.
+    codes: BTreeMap<LayerId, StepId>,
+    /// Positions driven through each tile, and the steps that did.
+    waves: BTreeMap<WeightTileId, Vec<(Range<u32>, StepId)>>,
+    /// Sums of each layer.
+    sums: BTreeMap<LayerId, u32>,
+}
+
+struct Check<'a> {
+    plan: &'a ExecutionPlan,
+    faults: Vec<PlanFault>,
+    made: Made,
+}
+
+impl Check<'_> {
+    fn fault(&mut self, step: StepId, what: String) {
+        self.faults.push(PlanFault::Step { step, what });
+    }
+
+    fn order(&mut self, id: StepId, step: &Step) {
+        for &before in &step.after {
+            if before >= id {
+                self.fault(id, format!("it waits for {before}, which does not stand before it"));
+                continue;
+            }
+            let end = self.plan.steps[before].start.saturating_add(self.plan.steps[before].cycles);
+            if step.start < end {
+                let start = step.start;
+                self.fault(id, format!("it starts at {start}, {before} ends at {end}"));
+            }
+        }
+    }
+
+    /// Every maker must be waited for: the runtime may run steps at once that
+    /// do not wait for each other.
+    fn waits_for(&mut self, id: StepId, step: &Step, maker: StepId, what: &str) {
+        if !step.after.contains(&maker) {
+            self.fault(id, format!("it uses {what} of {maker} without waiting for it"));
+        }
+    }
+
+    fn reads_tensor(&mut self, id: StepId, step: &Step, tensor: TensorId) {
+        match self.made.tensors.get(&tensor) {
+            None => self.fault(id, format!("it reads {tensor}, which is not made before it")),
+            Some(Some(maker)) => {
+                let maker = *maker;
+                self.waits_for(id, step, maker, &format!("{tensor}"));
+            }
+            Some(None) => {}
+        }
+    }
+
+    fn writes(&mut self, id: StepId, tensor: TensorId) {
+        if self.made.tensors.insert(tensor, Some(id)).is_some() {
+            self.fault(id, format!("it makes {tensor} a second time"));
+        }
+    }
+
+    fn waves(&mut self, id: StepId, step: &Step) {
+        let StepKind::Waves { layer, tiles, positions, planes: driven, conversions } = &step.kind
+        else {
+            return;
+        };
+        let Some(plan_layer) = self.plan.layers.get(layer) else {
+            return self.fault(id, format!("{layer} is not a crossbar layer"));
+        };
+        match self.made.codes.get(layer) {
+            Some(&encode) => self.waits_for(id, step, encode, "codes"),
+            None => self.fault(id, format!("{layer} is not encoded before it")),
+        }
+        let n_positions = plan_layer.nest.positions_per_input();
+        if positions.start >= positions.end || positions.end as usize > n_positions {
+            let (start, end) = (positions.start, positions.end);
+            self.fault(id, format!("it drives positions {start}..{end} of {n_positions}"));
+        }
+        if *driven != planes(&plan_layer.coding) {
+            self.fault(id, format!("its planes are not those of the coding {}", plan_layer.coding));
+        }
+        let Some(n_conversions) = self.tiles_together(id, *layer, tiles) else { return };
+        let limit = self.plan.conversions_per_cycle;
+        let mut next = 0;
+        for round in conversions {
+            if round.start != next || round.end <= round.start || length(round) > limit {
+                let (start, end) = (round.start, round.end);
+                self.fault(
+                    id,
+                    format!("a cycle converts {start}..{end} after {next}, at most {limit}"),
+                );
+            }
+            next = round.end;
+        }
+        if next != n_conversions {
+            self.fault(id, format!("it converts {next} outputs of {n_conversions}"));
+        }
+        let cycles = u64::from(length(positions)) * (driven.len() * conversions.len()) as u64;
+        if step.cycles != cycles {
+            self.fault(id, format!("it takes {} cycles, its waves {cycles}", step.cycles));
+        }
+        for &tile in tiles {
+            self.made.waves.entry(tile).or_default().push((positions.clone(), id));
+        }
+    }
+
+    /// Conversions of tiles that can be driven together; `None` if they
+    /// cannot.
+    fn tiles_together(
+        &mut self,
+        id: StepId,
+        layer: LayerId,
+        tiles: &[WeightTileId],
+    ) -> Option<u32> {
+        let plan = self.plan;
+        let places: Option<Vec<_>> =
+            tiles.iter().map(|&tile| plan.tiles.get(tile).map(|t| &t.place)).collect();
+        let Some([first, rest @ ..]) = places.as_deref() else {
+            self.fault(id, "it drives no tiles, or tiles that are not there".to_string());
+            return None;
+        };
+        let distinct: BTreeSet<_> = tiles.iter().collect();
+        let together = first.layer == layer
+            && distinct.len() == tiles.len()
+            && rest.iter().all(|place| {
+                (place.layer, place.replica, place.pe, place.input_line)
+                    == (layer, first.replica, first.pe, first.input_line)
+                    && (&place.groups, &place.rows) == (&first.groups, &first.rows)
+            });
+        if !together {
+            self.fault(id, "its tiles cannot be driven together".to_string());
+            return None;
+        }
+        Some(tiles.iter().map(|&tile| plan.n_conversions(tile)).sum())
+    }
+
+    fn sum(&mut self, id: StepId, step: &Step, layer: LayerId, tiles: &[WeightTileId]) {
+        let plan = self.plan;
+        let Some(plan_layer) = plan.layers.get(&layer) else {
+            return self.fault(id, format!("{layer} is not a crossbar layer"));
+        };
+        let given: BTreeSet<_> = tiles.iter().copied().collect();
+        let own: BTreeSet<_> =
+            plan.tiles.iter().filter(|(_, t)| t.place.layer == layer).map(|(id, _)| id).collect();
+        if given.len() != tiles.len() || given != own {
+            self.fault(id, format!("it does not add each tile of {layer} once"));
+        }
+        // Each replica takes its own run of positions; tiles of one replica
+        // take the same.
+        let mut by_replica: BTreeMap<u32, Vec<Range<u32>>> = BTreeMap::new();
+        for tile in own {
+            let waves = self.made.waves.get(&tile).cloned().unwrap_or_default();
+            for (_, maker) in &waves {
+                self.waits_for(id, step, *maker, "sums");
+            }
+            let mut runs: Vec<Range<u32>> = waves.into_iter().map(|(run, _)| run).collect();
+            runs.sort_by_key(|run| (run.start, run.end));
+            let replica = plan.tiles[tile].place.replica;
+            let known = by_replica.entry(replica).or_insert_with(|| runs.clone());
+            if *known != runs {
+                self.fault(
+                    id,
+                    format!("{tile} was not driven through the positions of its replica"),
+                );
+            }
+        }
+        let mut runs: Vec<Range<u32>> = by_replica.into_values().flatten().collect();
+        runs.sort_by_key(|run| (run.start, run.end));
+        let mut next = 0;
+        let covered = runs.iter().all(|run| {
+            let follows = run.start == next;
+            next = run.end;
+            follows
+        });
+        if !covered || next as usize != plan_layer.nest.positions_per_input() {
+            self.fault(id, format!("the positions of {layer} were not each driven once"));
+        }
+        *self.made.sums.entry(layer).or_default() += 1;
+        self.writes(id, plan_layer.output);
+    }
+}
