@@ -1,5 +1,6 @@
 //! `ohmc` compiles ONNX models to memristor arrays and runs the compiled
 //! plans on a model of the chip.
+pub mod chip;
 pub mod data;
 pub mod diagnostic;
 pub mod entity;

@@ -1,0 +1,193 @@
+//! Over which range each tile's ADCs convert.
+//!
+//! Converted line by line, codes are unsigned, `0..=2^b-1`; converted after
+//! subtraction they are signed, `+-(2^(b-1)-1)`; zero current is code 0.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use thiserror::Error;
+
+use super::kernel::{Scratch, TileKernel};
+use super::programming;
+use crate::diagnostic::{Diagnostic, Explain};
+use crate::entity::{LayerId, WeightTileId};
+use crate::graph::LayerGraph;
+use crate::mapping::{Mapping, WeightTile};
+use crate::quantize::{Calibration, Histogram, QuantizeError, QuantizedLayers};
+use crate::schedule::{AdcSetting, ExecutionPlan, PlanParts, Plane, schedule};
+use crate::target::{AdcBits, AdcRange, Cell, Subtract, Target};
+
+/// Why no ADC range could be found.
+#[derive(Debug, Clone, Error)]
+pub enum AdcError {
+    /// The calibration does not fit the model.
+    #[error(transparent)]
+    Calibration(#[from] QuantizeError),
+}
+
+impl Explain for AdcError {
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Calibration(error) => error.diagnostics(),
+        }
+    }
+}
+
+/// The ADC setting of every tile, in the order of tiles.
+///
+/// # Errors
+///
+/// A calibrated range is wanted and the calibration lacks a layer.
+pub fn settings(
+    graph: &LayerGraph,
+    quantized: &QuantizedLayers,
+    mapping: &Mapping,
+    calibration: &Calibration,
+    target: &Target,
+) -> Result<Vec<AdcSetting>, AdcError> {
+    let fixed: Vec<AdcSetting> =
+        mapping.tiles.values().map(|tile| fixed_setting(tile, target)).collect();
+    if target.readout.adc_range != AdcRange::Calibrated {
+        return Ok(fixed);
+    }
+    let vectors = sample_codes(graph, quantized, calibration)?;
+    // The plan with full-scale settings tells which cells a tile has; cells at
+    // their targets exactly, since no chip is there yet.
+    let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
+    let exact = Cell { verify_tolerance_us: 0.0, relaxation_sd_us: 0.0, ..target.cell };
+    let exact = Cell { read_noise_fraction: 0.0, ..exact };
+    let chip = programming::program(&plan, &exact, 0);
+    let ids: Vec<WeightTileId> = mapping.tiles.keys().collect();
+    Ok(ids
+        .par_iter()
+        .map(|&id| {
+            let place = &mapping.tiles[id];
+            let fallback = plan.tiles[id].adc;
+            match TileKernel::new(&chip, place, &fallback, plan.subtract) {
+                Some(kernel) => calibrated(&plan, id, &kernel, &vectors, fallback),
+                None => fallback,
+            }
+        })
+        .collect())
+}
+
+/// Codes of each layer's sample vectors, `[sample][group][row]`.
+fn sample_codes(
+    graph: &LayerGraph,
+    quantized: &QuantizedLayers,
+    calibration: &Calibration,
+) -> Result<BTreeMap<LayerId, Vec<u16>>, QuantizeError> {
+    let mut vectors = BTreeMap::new();
+    for (id, layer, crossbar) in graph.crossbar_layers() {
+        let Some(coding) = quantized.get(&id).map(|layer| layer.coding) else { continue };
+        let statistics = calibration.layer(layer, crossbar)?;
+        // Two's complement: the low bits of the code, whatever its sign.
+        let codes = statistics.samples.iter().map(|&x| coding.encode(x) as u16).collect();
+        vectors.insert(id, codes);
+    }
+    Ok(vectors)
+}
+
+/// Largest codes: smallest, largest.
+fn code_limits(bits: u8, subtract: Subtract) -> (i32, i32) {
+    match subtract {
+        Subtract::BeforeConversion => {
+            let top = (1i32 << (bits.clamp(2, 25) - 1)) - 1;
+            (-top, top)
+        }
+        Subtract::AfterConversion => (0, (1i32 << bits.clamp(1, 25)) - 1),
+    }
+}
+
+/// The setting that needs no data: worst case, or one level a code.
+fn fixed_setting(tile: &WeightTile, target: &Target) -> AdcSetting {
+    let (cell, subtract) = (&target.cell, target.readout.subtract);
+    let worst_us = f64::from(tile.n_inputs())
+        * match subtract {
+            Subtract::BeforeConversion => cell.conductance_max_us - cell.conductance_min_us,
+            Subtract::AfterConversion => cell.conductance_max_us,
+        };
+    let bits = match target.readout.adc_bits {
+        AdcBits::Bits(bits) => bits,
+        AdcBits::AsNeeded => {
+            let worst_code = (worst_us / cell.step_us()).ceil() as u64;
+            let magnitude = (u64::BITS - worst_code.leading_zeros()) as u8;
+            magnitude + u8::from(subtract == Subtract::BeforeConversion)
+        }
+    };
+    let (min_code, max_code) = code_limits(bits, subtract);
+    let step_us = match target.readout.adc_range {
+        AdcRange::OneLevel => cell.step_us(),
+        AdcRange::FullScale | AdcRange::Calibrated => worst_us / f64::from(max_code),
+    };
+    AdcSetting { step_us, min_code, max_code }
+}
+
+/// The range of least squared error of what is summed up: an error in plane k
+/// weighs 2^k, so its square 4^k.
+fn calibrated(
+    plan: &ExecutionPlan,
+    id: WeightTileId,
+    kernel: &TileKernel,
+    vectors: &BTreeMap<LayerId, Vec<u16>>,
+    full_scale: AdcSetting,
+) -> AdcSetting {
+    let place = &plan.tiles[id].place;
+    let Some((layer, codes)) = plan.layers.get(&place.layer).zip(vectors.get(&place.layer)) else {
+        return full_scale;
+    };
+    let n_rows = layer.nest.n_rows();
+    let length = layer.nest.n_groups() * n_rows;
+    let lines: Vec<usize> = place
+        .groups
+        .clone()
+        .flat_map(|group| place.rows.clone().map(move |row| group as usize * n_rows + row as usize))
+        .collect();
+    let mut histograms = vec![Histogram::default(); usize::from(layer.coding.bits)];
+    let mut scratch = Scratch::default();
+    let mut driven = vec![0; lines.len()];
+    for vector in codes.chunks_exact(length) {
+        for (code, &line) in driven.iter_mut().zip(&lines) {
+            *code = vector[line];
+        }
+        for (bit, histogram) in histograms.iter_mut().enumerate() {
+            let plane = Plane { bit: bit as u8, negative: false };
+            histogram.add(&kernel.currents(&driven, plane, &mut scratch));
+        }
+    }
+    let largest = histograms.iter().map(|h| h.max().max(-h.min())).fold(0f32, f32::max);
+    if largest == 0.0 {
+        return full_scale;
+    }
+    let with_step = |step_us: f64| AdcSetting { step_us, ..full_scale };
+    let full = f64::from(largest) / f64::from(full_scale.max_code);
+    let mut best = with_step(full);
+    let mut least = f64::INFINITY;
+    for percent in 20..=100 {
+        let candidate = with_step(full * f64::from(percent) / 100.0);
+        let error: f64 = histograms
+            .iter()
+            .enumerate()
+            .map(|(bit, histogram)| 4f64.powi(bit as i32) * squared_error(histogram, &candidate))
+            .sum();
+        if error <= least {
+            (best, least) = (candidate, error);
+        }
+    }
+    best
+}
+
+/// A twelfth of a step squared inside the range, the distance beyond it.
+fn squared_error(histogram: &Histogram, adc: &AdcSetting) -> f64 {
+    let low = adc.step_us * f64::from(adc.min_code);
+    let high = adc.step_us * f64::from(adc.max_code);
+    histogram
+        .bins()
+        .map(|(current, count)| {
+            let beyond = (low - current).max(current - high).max(0.0);
+            let step = adc.step_us;
+            count * if beyond > step / 2.0 { beyond * beyond } else { step * step / 12.0 }
+        })
+        .sum()
+}

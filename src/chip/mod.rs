@@ -1,0 +1,42 @@
+//! The model of the chip: what the cells hold, and what is read from them.
+//!
+//! All physics in floating point lives here. Currents are given in uS: a
+//! current divided by the read voltage, which is the sum of the conductances
+//! of the cells whose input bit is 1.
+//!
+//! | file | effect |
+//! |---|---|
+//! | `programming` | what a cell holds after it was written |
+//! | `noise` | counter-based streams: what a reading adds |
+//! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
+//! | `adc` | from currents to codes, and over which range |
+
+mod adc;
+mod kernel;
+mod noise;
+mod programming;
+
+pub use adc::{AdcError, settings};
+pub use kernel::{Scratch, TileKernel};
+pub use noise::{ReadNoise, normals};
+pub use programming::program;
+
+use std::collections::BTreeMap;
+
+use crate::entity::PeId;
+use crate::target::Pe;
+
+/// A chip on the bench: the conductance of every cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chip {
+    /// Lines of a PE.
+    pub pe: Pe,
+    /// Conductances in uS of every PE in use, `[input line][output line]`;
+    /// 0 for cells that were never formed.
+    pub conductances_us: BTreeMap<PeId, Vec<f32>>,
+    /// Standard deviation of one reading of one cell, as a fraction of its
+    /// conductance.
+    pub read_noise_fraction: f64,
+    /// Seed of its read noise.
+    pub seed: u64,
+}
