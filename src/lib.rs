@@ -1,6 +1,7 @@
 //! `ohmc` compiles ONNX models to memristor arrays and runs the compiled
 //! plans on a model of the chip.
 pub mod chip;
+pub mod compiler;
 pub mod data;
 pub mod diagnostic;
 pub mod entity;

@@ -16,7 +16,7 @@ use crate::graph::{LayerGraph, LayerKind};
 
 /// A stage: digital layers run as one piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// Tensors it reads from outside.
     pub inputs: Vec<TensorId>,
     /// Tensors that others, or the model's user, read from it.
@@ -25,7 +25,7 @@ pub(super) struct Stage {
 
 /// What is executed, in an order in which it can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// A digital stage.
     Stage(Stage),
     /// A crossbar layer.
@@ -33,7 +33,7 @@ pub(super) enum Work {
 }
 
 /// Stages and crossbar layers in executable order.
-pub(super) fn work(graph: &LayerGraph) -> Vec<Work> {
+pub(crate) fn work(graph: &LayerGraph) -> Vec<Work> {
     let depth = depths(graph);
     let component = components(graph, &depth);
     // A component is executed at its depth, before the crossbar layers of that

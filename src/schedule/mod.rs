@@ -21,6 +21,7 @@ mod timing;
 mod verify;
 
 pub use build::{PlanParts, schedule};
+pub(crate) use cuts::{Work, work};
 pub use plan::{
     AdcSetting, Counts, ExecutionPlan, PeTargets, PlanLayer, PlanTile, Plane, Step, StepKind,
 };

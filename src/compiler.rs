@@ -1,0 +1,165 @@
+//! The pipeline, from a model that was read in to an execution plan.
+
+use thiserror::Error;
+
+use crate::chip::{self, AdcError};
+use crate::diagnostic::{Diagnostic, Explain};
+use crate::frontend::Model;
+use crate::mapping::{self, Mapping, MappingError, MappingOptions};
+use crate::quantize::{
+    self, Calibration, Collector, QuantizeError, QuantizeOptions, QuantizedLayers,
+};
+use crate::runtime::RunError;
+use crate::runtime::digital::{Cut, Value};
+use crate::schedule::{self, ExecutionPlan, PlanFault, PlanParts};
+use crate::target::Target;
+use crate::tensor::Tensor;
+
+/// What may be chosen about a compilation.
+#[derive(Debug, Clone, Default)]
+pub struct CompileOptions {
+    /// How numbers become integers.
+    pub quantize: QuantizeOptions,
+    /// Where they go.
+    pub mapping: MappingOptions,
+}
+
+/// What a compilation leaves: the plan, and what it was made from.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The integers.
+    pub quantized: QuantizedLayers,
+    /// Where each sits.
+    pub mapping: Mapping,
+    /// What is to be done.
+    pub plan: ExecutionPlan,
+}
+
+/// Why a model was not compiled, by stage.
+#[derive(Debug, Clone, Error)]
+pub enum CompileError {
+    /// Integers could not be chosen.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// The model does not fit the chip.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// No range for an ADC.
+    #[error(transparent)]
+    Adc(#[from] AdcError),
+    /// The plan breaks its own invariants.
+    #[error("ohmc made a wrong plan: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Verify(Vec<PlanFault>),
+}
+
+impl Explain for CompileError {
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Quantize(error) => error.diagnostics(),
+            Self::Mapping(error) => error.diagnostics(),
+            Self::Adc(error) => error.diagnostics(),
+            Self::Verify(_) => vec![
+                Diagnostic::error(self.to_string())
+                    .help("this is a bug in ohmc; please report it with the model"),
+            ],
+        }
+    }
+}
+
+/// Compiles a model for a target with what was seen of its activations.
+///
+/// # Errors
+///
+/// The model does not fit the target, or the calibration the model.
+pub fn compile(
+    model: &Model,
+    target: &Target,
+    calibration: &Calibration,
+    options: &CompileOptions,
+) -> Result<Compiled, CompileError> {
+    let graph = &model.graph;
+    // Integers first: everything after computes in them alone.
+    let quantized = quantize::quantize(graph, calibration, target, &options.quantize)?;
+    // Where each integer sits decides which currents meet on a line ...
+    let mapping = mapping::map(graph, target, &options.mapping)?;
+    // ... and so over which range its ADC converts.
+    let adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;
+    // Last, when everything happens.
+    let parts = PlanParts { graph, quantized: &quantized, mapping: &mapping, adc: &adc };
+    let plan = schedule::schedule(parts, target);
+    let faults = schedule::verify(&plan);
+    if !faults.is_empty() {
+        return Err(CompileError::Verify(faults));
+    }
+    Ok(Compiled { quantized, mapping, plan })
+}
+
+/// Gathers a calibration by running the model in floating point.
+#[derive(Debug)]
+pub struct Calibrator<'a> {
+    model: &'a Model,
+    /// What crossbar layers read; `None` for a model without any.
+    cut: Option<Cut>,
+    collector: Collector,
+}
+
+impl<'a> Calibrator<'a> {
+    /// A calibrator for about `n_expected` inputs from `source`.
+    ///
+    /// # Errors
+    ///
+    /// tract cannot prepare the model.
+    pub fn new(
+        model: &'a Model,
+        source: impl Into<String>,
+        n_expected: u64,
+    ) -> Result<Self, RunError> {
+        let mut read: Vec<_> =
+            model.graph.crossbar_layers().map(|(_, layer, _)| layer.inputs[0]).collect();
+        read.sort_unstable();
+        read.dedup();
+        let cut = match read.as_slice() {
+            [] => None,
+            read => Some(Cut::new(model, model.graph.inputs(), read)?),
+        };
+        Ok(Self { model, cut, collector: Collector::new(source, n_expected) })
+    }
+
+    /// Looks at one batch of inputs.
+    ///
+    /// # Errors
+    ///
+    /// The model fails on them.
+    pub fn add(&mut self, inputs: &[Tensor], n_inputs: u64) -> Result<(), RunError> {
+        let n_batch = inputs.first().and_then(|t| t.shape.first().copied()).unwrap_or(1);
+        let Some(cut) = &self.cut else { return Ok(()) };
+        let values = inputs.iter().map(Value::from_array).collect::<Result<_, _>>()?;
+        let outputs = cut.run(values)?;
+        let mut read: Vec<_> =
+            self.model.graph.crossbar_layers().map(|(_, layer, _)| layer.inputs[0]).collect();
+        read.sort_unstable();
+        read.dedup();
+        for (id, layer, crossbar) in self.model.graph.crossbar_layers() {
+            let wrong = |reason: &str| RunError::LayerInput {
+                layer: id,
+                name: layer.name.clone(),
+                reason: reason.to_string(),
+            };
+            let index = read.binary_search(&layer.inputs[0]).map_err(|_| wrong("not read"))?;
+            let value = &outputs[index];
+            let values = value.as_f32().ok_or_else(|| wrong("it is not f32"))?;
+            if let Some(&value) = values.iter().find(|v| !v.is_finite()) {
+                let name = layer.name.clone();
+                return Err(RunError::NotFinite { name, input: 0, value });
+            }
+            self.collector.add(&layer.name, &crossbar.nest, value.shape(), values, n_batch);
+        }
+        self.collector.count(n_inputs);
+        Ok(())
+    }
+
+    /// What was seen.
+    pub fn finish(self) -> Calibration {
+        self.collector.finish()
+    }
+}
