@@ -3,6 +3,7 @@
 pub mod data;
 pub mod diagnostic;
 pub mod entity;
+pub mod format;
 pub mod frontend;
 pub mod graph;
 pub mod mapping;
