@@ -59,24 +59,35 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Threefry-2x32-13.
+/// Threefry-2x32-13, written out: a loop over rounds would keep the compiler
+/// from turning the loop over lanes into vector code.
 #[inline(always)]
-fn threefry(key: [u32; 2], a: u32, b: u32) -> (u32, u32) {
-    const ROTATIONS: [u32; 8] = [13, 15, 26, 6, 17, 29, 16, 24];
+fn threefry(key: [u32; 2], mut a: u32, mut b: u32) -> (u32, u32) {
+    let [k0, k1] = key;
     // The parity word of the key schedule, from the Threefish specification.
-    let schedule = [key[0], key[1], 0x1BD1_1BDA ^ key[0] ^ key[1]];
-    let mut a = a.wrapping_add(schedule[0]);
-    let mut b = b.wrapping_add(schedule[1]);
-    for round in 0..13 {
-        a = a.wrapping_add(b);
-        b = b.rotate_left(ROTATIONS[round % 8]) ^ a;
-        // A key injection after every fourth round.
-        if round % 4 == 3 {
-            let n = round / 4 + 1;
-            a = a.wrapping_add(schedule[n % 3]);
-            b = b.wrapping_add(schedule[(n + 1) % 3]).wrapping_add(n as u32);
-        }
+    let k2 = 0x1BD1_1BDA ^ k0 ^ k1;
+    macro_rules! inject {
+        ($to_a:expr, $to_b:expr, $number:literal) => {
+            a = a.wrapping_add($to_a);
+            b = b.wrapping_add($to_b).wrapping_add($number);
+        };
     }
+    macro_rules! rounds {
+        ($($rotation:literal)*) => {
+            $(
+                a = a.wrapping_add(b);
+                b = b.rotate_left($rotation) ^ a;
+            )*
+        };
+    }
+    inject!(k0, k1, 0);
+    rounds!(13 15 26 6);
+    inject!(k1, k2, 1);
+    rounds!(17 29 16 24);
+    inject!(k2, k0, 2);
+    rounds!(13 15 26 6);
+    inject!(k0, k1, 3);
+    rounds!(17);
     (a, b)
 }
 
@@ -84,9 +95,12 @@ fn threefry(key: [u32; 2], a: u32, b: u32) -> (u32, u32) {
 #[inline(always)]
 fn box_muller(a: u32, b: u32) -> (f32, f32) {
     const STEP: f32 = 1.0 / 16_777_216.0; // 2^-24: what an f32 resolves below 1
-    let radius_uniform = ((a >> 8) + 1) as f32 * STEP; // (0, 1]
-    let turn = (b >> 8) as f32 * STEP - 0.5; // [-1/2, 1/2)
-    let radius = (-2.0 * ln(radius_uniform)).max(0.0).sqrt();
+    // Signed integers, because old instruction sets convert no others.
+    let radius_uniform = ((a >> 8) as i32 + 1) as f32 * STEP; // (0, 1]
+    let turn = (b >> 8) as i32 as f32 * STEP - 0.5; // [-1/2, 1/2)
+    let square = -2.0 * ln(radius_uniform);
+    // Near 1 the logarithm may round to the wrong side of zero.
+    let radius = (if square > 0.0 { square } else { 0.0 }).sqrt();
     let (sin, cos) = sin_cos_turn(turn);
     (radius * cos, radius * sin)
 }
