@@ -82,7 +82,8 @@ fn layer_faults(layer: &PlanLayer) -> Vec<String> {
         }
     }
     let coding = &layer.coding;
-    if !(1..=16).contains(&coding.bits) || !(coding.scale.is_finite() && coding.scale > 0.0) {
+    let usable = coding.scale.is_finite() && coding.scale > 0.0;
+    if !(1..=16).contains(&coding.bits) || !usable {
         faults.push(format!("its inputs have {} bits and the scale {}", coding.bits, coding.scale));
     }
     if !layer.column_scales.iter().all(|s| s.is_finite())
@@ -115,7 +116,7 @@ fn tile_faults(plan: &ExecutionPlan, place: &WeightTile) -> Vec<String> {
         u64::from(start) + n <= u64::from(lines)
     };
     if place.pe.0 >= plan.n_pes
-        || place.output_line % 2 != 0
+        || !place.output_line.is_multiple_of(2)
         || !fits(place.input_line, [&place.groups, &place.rows], 1, plan.pe.inputs)
         || !fits(place.output_line, [&place.groups, &place.columns], 2, plan.pe.outputs)
     {
