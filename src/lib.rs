@@ -92,6 +92,7 @@ pub mod frontend;
 pub mod graph;
 pub mod mapping;
 pub mod quantize;
+pub mod report;
 pub mod runtime;
 pub mod schedule;
 pub mod target;

@@ -1,0 +1,163 @@
+//! Time and energy: of the plan, and of one PE at its peak.
+
+use super::numbers::share;
+use crate::schedule::{Counts, ExecutionPlan};
+use crate::target::{Machine, Target, benchmark};
+
+/// What one input takes, and how fast inputs can follow each other. Digital
+/// work runs beside the arrays and takes none of their cycles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Schedule {
+    /// Work counted from the plan.
+    pub counts: Counts,
+    /// Length of a cycle in ns.
+    pub cycle_ns: f64,
+    /// PEs that hold weights.
+    pub n_pes_used: usize,
+}
+
+impl Schedule {
+    /// Time from the first to the last cycle of one input alone, in us.
+    pub fn latency_us(&self) -> f64 {
+        self.us(self.counts.latency_cycles)
+    }
+
+    /// Time between inputs of a stream, in us.
+    pub fn interval_us(&self) -> f64 {
+        self.us(self.counts.interval_cycles)
+    }
+
+    /// Inputs a second of a stream, PEs of different layers working on
+    /// different inputs; `None` for a plan that drives no PE.
+    pub fn inputs_per_s(&self) -> Option<f64> {
+        const US_PER_S: f64 = 1e6;
+        (self.counts.interval_cycles > 0).then(|| US_PER_S / self.interval_us())
+    }
+
+    /// The share of time for which a PE in use is driven, on average, with one
+    /// input alone on the chip; 0 to 1.
+    pub fn utilisation_alone(&self) -> Option<f64> {
+        self.utilisation(self.counts.latency_cycles)
+    }
+
+    /// The same in a stream.
+    pub fn utilisation_in_stream(&self) -> Option<f64> {
+        self.utilisation(self.counts.interval_cycles)
+    }
+
+    fn utilisation(&self, cycles: u64) -> Option<f64> {
+        share(self.counts.pe_cycles, cycles.saturating_mul(self.n_pes_used as u64))
+    }
+
+    fn us(&self, cycles: u64) -> f64 {
+        const NS_PER_US: f64 = 1000.0;
+        cycles as f64 * self.cycle_ns / NS_PER_US
+    }
+}
+
+/// What a target's costs come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Costs {
+    /// One PE at its peak, whatever the model.
+    pub benchmark: Benchmark,
+    /// One input of this plan.
+    pub energy: Energy,
+}
+
+impl Costs {
+    pub(super) fn new(plan: &ExecutionPlan, target: &Target) -> Option<Self> {
+        Some(Self { benchmark: Benchmark::new(target)?, energy: Energy::new(plan, target)? })
+    }
+}
+
+/// The figures of a benchmark table: one PE with every ADC busy in every
+/// cycle. No plan is in them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Benchmark {
+    /// Peak throughput in GOPS, a multiplication and an addition for each cell.
+    pub peak_gops: f64,
+    /// The same for each pair of cells, which is what holds a signed weight.
+    pub peak_signed_gops: f64,
+    /// Power in mW.
+    pub power_mw: f64,
+    /// Efficiency in GOPS/W, operations of cells.
+    pub gops_per_w: f64,
+    /// Density in GOPS/mm2, operations of cells.
+    pub gops_per_mm2: f64,
+    /// Energy of a cycle in pJ.
+    pub energy_pj_per_cycle: f64,
+    /// Time of a product of all input bits in ns.
+    pub product_ns: f64,
+    /// Machines to compare with, as published.
+    pub compare: Vec<Machine>,
+}
+
+impl Benchmark {
+    /// The peak figures of a target; `None` without costs.
+    pub fn new(target: &Target) -> Option<Self> {
+        Some(Self {
+            peak_gops: benchmark::peak_gops(target),
+            peak_signed_gops: benchmark::peak_signed_gops(target),
+            power_mw: benchmark::power_mw(target)?,
+            gops_per_w: benchmark::gops_per_w(target)?,
+            gops_per_mm2: benchmark::gops_per_mm2(target)?,
+            energy_pj_per_cycle: benchmark::energy_pj_per_cycle(target)?,
+            product_ns: benchmark::product_ns(target),
+            compare: target.costs.as_ref()?.compare.clone(),
+        })
+    }
+}
+
+/// Energy of one input, counted from a plan with the target's costs, in pJ.
+///
+/// Left out are the digital side, programming, and PEs that stand idle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Energy {
+    /// Conversions.
+    pub conversions: u64,
+    /// PE cycles: each costs the four parts that follow.
+    pub pe_cycles: u64,
+    /// Energy of one conversion.
+    pub adc_pj_per_conversion: f64,
+    /// Sample-and-hold, of one PE cycle.
+    pub sample_and_hold_pj_per_cycle: f64,
+    /// Drivers and multiplexers, of one PE cycle.
+    pub drivers_pj_per_cycle: f64,
+    /// The array, of one PE cycle: the target's figure, not the physics of
+    /// its cells.
+    pub array_pj_per_cycle: f64,
+    /// Shift-and-add and the rest, of one PE cycle.
+    pub shift_and_add_pj_per_cycle: f64,
+}
+
+impl Energy {
+    fn new(plan: &ExecutionPlan, target: &Target) -> Option<Self> {
+        let costs = target.costs.as_ref()?;
+        let counts = plan.counts();
+        Some(Self {
+            conversions: counts.conversions,
+            pe_cycles: counts.pe_cycles,
+            adc_pj_per_conversion: costs.adc_pj_per_conversion,
+            sample_and_hold_pj_per_cycle: costs.sample_and_hold_pj_per_cycle,
+            drivers_pj_per_cycle: costs.drivers_pj_per_cycle,
+            array_pj_per_cycle: costs.array_pj_per_cycle,
+            shift_and_add_pj_per_cycle: costs.shift_and_add_pj_per_cycle,
+        })
+    }
+
+    /// Name, how often, and energy each time in pJ, of every part.
+    pub fn parts(&self) -> [(&'static str, u64, f64); 5] {
+        [
+            ("conversions", self.conversions, self.adc_pj_per_conversion),
+            ("sample-and-hold", self.pe_cycles, self.sample_and_hold_pj_per_cycle),
+            ("drivers and multiplexers", self.pe_cycles, self.drivers_pj_per_cycle),
+            ("array", self.pe_cycles, self.array_pj_per_cycle),
+            ("shift-and-add and the rest", self.pe_cycles, self.shift_and_add_pj_per_cycle),
+        ]
+    }
+
+    /// All of it, in pJ.
+    pub fn total_pj(&self) -> f64 {
+        self.parts().iter().map(|&(_, count, pj)| count as f64 * pj).sum()
+    }
+}

@@ -1,0 +1,329 @@
+//! The report as JSON. The keys are what scripts rely on, so they have types
+//! of their own and do not change when the report's do.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Schedule, Work};
+use crate::quantize::InputCoding;
+
+pub(super) fn json(report: &Report) -> Value {
+    // Plain structs with text keys always have a JSON form.
+    serde_json::to_value(ReportForm::from(report)).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct ReportForm<'a> {
+    model: &'a str,
+    target: &'a str,
+    target_description: Option<&'a str>,
+    pe_inputs: u32,
+    pe_outputs: u32,
+    preprocessing: &'a str,
+    calibration: &'a str,
+    fits: bool,
+    pes: usize,
+    pes_available: Option<u32>,
+    cells_used: u64,
+    cells_total: u64,
+    cells_of_weights: u64,
+    cells_zero: u64,
+    weights: u64,
+    macs_on_arrays: u64,
+    macs_digital: u64,
+    macs_on_arrays_share: Option<f64>,
+    layers: Vec<LayerForm<'a>>,
+    digital_layers: Vec<DigitalForm<'a>>,
+    pe_table: Vec<PeForm<'a>>,
+    schedule: ScheduleForm,
+    /// Absent for a target without costs.
+    #[serde(flatten)]
+    costs: Option<CostsForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct LayerForm<'a> {
+    id: String,
+    name: &'a str,
+    description: &'a str,
+    groups: usize,
+    rows: usize,
+    columns: usize,
+    weights: u64,
+    positions: usize,
+    macs: u64,
+    replicas: u32,
+    tiles: usize,
+    pes: Vec<String>,
+    cells: u64,
+    cells_of_weights: u64,
+    inputs: CodingForm,
+    #[serde(flatten)]
+    work: WorkForm,
+}
+
+#[derive(Serialize)]
+struct CodingForm {
+    bits: u8,
+    signed: bool,
+    scale: f32,
+    zero_point: i32,
+}
+
+#[derive(Serialize)]
+struct WorkForm {
+    waves: u64,
+    planes: u64,
+    conversions: u64,
+    pe_cycles: u64,
+    start_cycle: u64,
+    end_cycle: u64,
+}
+
+#[derive(Serialize)]
+struct DigitalForm<'a> {
+    op: &'a str,
+    macs: u64,
+    not_on_arrays_because: Option<&'a str>,
+    layers: Vec<NodeForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct NodeForm<'a> {
+    id: String,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct PeForm<'a> {
+    id: String,
+    tiles: usize,
+    input_lines: u32,
+    output_lines: u32,
+    cells: u64,
+    holds: Vec<ResidentForm<'a>>,
+    #[serde(flatten)]
+    work: WorkForm,
+}
+
+#[derive(Serialize)]
+struct ResidentForm<'a> {
+    layer: String,
+    name: &'a str,
+    replica: u32,
+    tiles: usize,
+    output_lines: u32,
+}
+
+#[derive(Serialize)]
+struct ScheduleForm {
+    waves: u64,
+    planes: u64,
+    conversions: u64,
+    pe_cycles: u64,
+    cycle_ns: f64,
+    latency_cycles: u64,
+    latency_us: f64,
+    interval_cycles: u64,
+    interval_us: f64,
+    inputs_per_s: Option<f64>,
+    utilisation_alone: Option<f64>,
+    utilisation_in_stream: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct CostsForm<'a> {
+    peak_gops: f64,
+    peak_gops_per_signed_weight: f64,
+    power_mw: f64,
+    gops_per_w: f64,
+    gops_per_mm2: f64,
+    peak_energy_pj_per_cycle: f64,
+    product_ns: f64,
+    compare: Vec<MachineForm<'a>>,
+    energy_per_input: EnergyForm,
+}
+
+#[derive(Serialize)]
+struct MachineForm<'a> {
+    name: &'a str,
+    gops: f64,
+    power_w: f64,
+    gops_per_w: f64,
+}
+
+#[derive(Serialize)]
+struct EnergyForm {
+    counts: &'static str,
+    leaves_out: &'static str,
+    total_pj: f64,
+    parts: Vec<PartForm>,
+}
+
+#[derive(Serialize)]
+struct PartForm {
+    part: &'static str,
+    times: u64,
+    pj_each: f64,
+    pj: f64,
+}
+
+impl<'a> From<&'a Report> for ReportForm<'a> {
+    fn from(report: &'a Report) -> Self {
+        let footprint = &report.footprint;
+        Self {
+            model: &report.model,
+            target: &report.target,
+            target_description: report.target_description.as_deref(),
+            pe_inputs: report.pe.inputs,
+            pe_outputs: report.pe.outputs,
+            preprocessing: &report.preprocessing,
+            calibration: &report.calibration,
+            fits: footprint.fits(),
+            pes: footprint.n_pes_used,
+            pes_available: footprint.n_pes_available,
+            cells_used: footprint.cells_used,
+            cells_total: footprint.cells_total,
+            cells_of_weights: footprint.cells_of_weights,
+            cells_zero: footprint.cells_zero(),
+            weights: footprint.n_weights,
+            macs_on_arrays: report.macs.on_arrays,
+            macs_digital: report.macs.digital,
+            macs_on_arrays_share: report.macs.share_on_arrays(),
+            layers: report.layers.iter().map(LayerForm::from).collect(),
+            digital_layers: report.digital.iter().map(DigitalForm::from).collect(),
+            pe_table: report.pes.iter().map(PeForm::from).collect(),
+            schedule: ScheduleForm::from(&report.schedule),
+            costs: report
+                .costs
+                .as_ref()
+                .map(|costs| CostsForm::new(&costs.benchmark, &costs.energy)),
+        }
+    }
+}
+
+impl<'a> From<&'a LayerRow> for LayerForm<'a> {
+    fn from(layer: &'a LayerRow) -> Self {
+        Self {
+            id: layer.id.to_string(),
+            name: &layer.name,
+            description: &layer.description,
+            groups: layer.n_groups,
+            rows: layer.n_rows,
+            columns: layer.n_columns,
+            weights: layer.n_weights,
+            positions: layer.n_positions,
+            macs: layer.macs,
+            replicas: layer.n_replicas,
+            tiles: layer.n_tiles,
+            pes: layer.pes.iter().map(ToString::to_string).collect(),
+            cells: layer.cells,
+            cells_of_weights: layer.cells_of_weights,
+            inputs: CodingForm::from(&layer.coding),
+            work: WorkForm::from(&layer.work),
+        }
+    }
+}
+
+impl From<&InputCoding> for CodingForm {
+    fn from(coding: &InputCoding) -> Self {
+        let InputCoding { bits, signed, scale, zero_point } = *coding;
+        Self { bits, signed, scale, zero_point }
+    }
+}
+
+impl From<&Work> for WorkForm {
+    fn from(work: &Work) -> Self {
+        let Work { waves, planes, conversions, pe_cycles, start_cycle, end_cycle } = *work;
+        Self { waves, planes, conversions, pe_cycles, start_cycle, end_cycle }
+    }
+}
+
+impl<'a> From<&'a DigitalRow> for DigitalForm<'a> {
+    fn from(row: &'a DigitalRow) -> Self {
+        let node = |(id, name): &'a (_, String)| {
+            let id: &crate::entity::LayerId = id;
+            NodeForm { id: id.to_string(), name }
+        };
+        Self {
+            op: &row.op,
+            macs: row.macs,
+            not_on_arrays_because: (!row.reason.is_empty()).then_some(&row.reason),
+            layers: row.layers.iter().map(node).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a PeRow> for PeForm<'a> {
+    fn from(row: &'a PeRow) -> Self {
+        let holds = row.residents.iter().map(|resident| ResidentForm {
+            layer: resident.layer.to_string(),
+            name: &resident.name,
+            replica: resident.replica.unwrap_or(0),
+            tiles: resident.n_tiles,
+            output_lines: resident.n_output_lines,
+        });
+        Self {
+            id: row.id.to_string(),
+            tiles: row.n_tiles,
+            input_lines: row.n_input_lines,
+            output_lines: row.n_output_lines,
+            cells: row.cells,
+            holds: holds.collect(),
+            work: WorkForm::from(&row.work),
+        }
+    }
+}
+
+impl From<&Schedule> for ScheduleForm {
+    fn from(schedule: &Schedule) -> Self {
+        let counts = &schedule.counts;
+        Self {
+            waves: counts.waves,
+            planes: counts.planes,
+            conversions: counts.conversions,
+            pe_cycles: counts.pe_cycles,
+            cycle_ns: schedule.cycle_ns,
+            latency_cycles: counts.latency_cycles,
+            latency_us: schedule.latency_us(),
+            interval_cycles: counts.interval_cycles,
+            interval_us: schedule.interval_us(),
+            inputs_per_s: schedule.inputs_per_s(),
+            utilisation_alone: schedule.utilisation_alone(),
+            utilisation_in_stream: schedule.utilisation_in_stream(),
+        }
+    }
+}
+
+impl<'a> CostsForm<'a> {
+    fn new(peak: &'a Benchmark, energy: &Energy) -> Self {
+        let compare = peak.compare.iter().map(|machine| MachineForm {
+            name: &machine.name,
+            gops: machine.gops,
+            power_w: machine.power_w,
+            gops_per_w: machine.gops_per_w,
+        });
+        let parts = energy.parts().into_iter().map(|(part, times, pj_each)| PartForm {
+            part,
+            times,
+            pj_each,
+            pj: times as f64 * pj_each,
+        });
+        Self {
+            peak_gops: peak.peak_gops,
+            peak_gops_per_signed_weight: peak.peak_signed_gops,
+            power_mw: peak.power_mw,
+            gops_per_w: peak.gops_per_w,
+            gops_per_mm2: peak.gops_per_mm2,
+            peak_energy_pj_per_cycle: peak.energy_pj_per_cycle,
+            product_ns: peak.product_ns,
+            compare: compare.collect(),
+            energy_per_input: EnergyForm {
+                counts: "conversions and PE cycles of this plan",
+                leaves_out: "digital side, programming, idle PEs",
+                total_pj: energy.total_pj(),
+                parts: parts.collect(),
+            },
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What a user asks of a plan: does my model fit this chip, where does each
+//! weight sit, what does it cost.
+//!
+//! A [`Report`] is plain data, computed once from a plan, the graph it was
+//! made from and its target; text and JSON are two ways to write it down.
+//!
+//! Two kinds of cost are in it and are never mixed. [`Benchmark`] is what
+//! tables of arrays print: one PE with every ADC busy in every cycle, whatever
+//! the model. [`Energy`] is counted from the plan: what it converts, and the
+//! cycles for which it drives PEs.
+
+mod cost;
+mod json;
+mod layers;
+mod numbers;
+mod pes;
+mod table;
+mod text;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use cost::{Benchmark, Costs, Energy, Schedule};
+pub use layers::{DigitalRow, LayerRow};
+pub use pes::{PeRow, Resident};
+pub use work::Work;
+
+use crate::graph::LayerGraph;
+use crate::mapping::pe_limit;
+use crate::schedule::ExecutionPlan;
+use crate::target::{Pe, Target};
+
+/// What a report is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportParts<'a> {
+    /// What the model is called: its file's name.
+    pub model_name: &'a str,
+    /// What is computed.
+    pub graph: &'a LayerGraph,
+    /// The plan made from it.
+    pub plan: &'a ExecutionPlan,
+    /// The target that the plan was made for.
+    pub target: &'a Target,
+    /// The sentence that says what is done to data before the model sees it.
+    pub preprocessing: &'a str,
+    /// The sentence that says what the ranges were chosen from.
+    pub calibration: &'a str,
+}
+
+/// Everything a report says, in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What the model is called.
+    pub model: String,
+    /// The target's name.
+    pub target: String,
+    /// What the target is, if its file says so.
+    pub target_description: Option<String>,
+    /// Lines of a PE.
+    pub pe: Pe,
+    /// What is done to data before the model sees it.
+    pub preprocessing: String,
+    /// What the ranges were chosen from.
+    pub calibration: String,
+    /// How much of the chip is taken.
+    pub footprint: Footprint,
+    /// Multiply-accumulates for one input, by where they are done.
+    pub macs: Macs,
+    /// Crossbar layers, in canonical order.
+    pub layers: Vec<LayerRow>,
+    /// Digital layers, by operator and by why they are not on arrays.
+    pub digital: Vec<DigitalRow>,
+    /// PEs that hold weights, in order.
+    pub pes: Vec<PeRow>,
+    /// What one input takes, and how fast inputs can follow each other.
+    pub schedule: Schedule,
+    /// Energy, for a target that gives costs.
+    pub costs: Option<Costs>,
+}
+
+/// How much of the chip is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// PEs that hold weights.
+    pub n_pes_used: usize,
+    /// PEs of the chip; `None` where a model gets as many as it takes.
+    pub n_pes_available: Option<u32>,
+    /// Cells of the chip; of the PEs in use where their number is not fixed.
+    pub cells_total: u64,
+    /// Cells taken by tiles.
+    pub cells_used: u64,
+    /// Cells that hold weights. The others that are used lie off the diagonal
+    /// of block-diagonal tiles and hold zero.
+    pub cells_of_weights: u64,
+    /// Weights on the arrays, each replicated one counted once.
+    pub n_weights: u64,
+}
+
+impl Footprint {
+    /// Whether the model fits the chip.
+    pub fn fits(&self) -> bool {
+        self.n_pes_available.is_none_or(|available| self.n_pes_used as u64 <= available.into())
+    }
+
+    /// Cells that are used and hold no weight.
+    pub fn cells_zero(&self) -> u64 {
+        self.cells_used.saturating_sub(self.cells_of_weights)
+    }
+}
+
+/// Multiply-accumulates for one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Macs {
+    /// Of crossbar layers, padding included.
+    pub on_arrays: u64,
+    /// Of digital layers, as far as they are known.
+    pub digital: u64,
+}
+
+impl Macs {
+    /// The share done on arrays, 0 to 1; `None` for a model without any.
+    pub fn share_on_arrays(&self) -> Option<f64> {
+        numbers::share(self.on_arrays, self.on_arrays.saturating_add(self.digital))
+    }
+}
+
+impl Report {
+    /// Computes a report.
+    pub fn new(parts: &ReportParts<'_>) -> Self {
+        let ReportParts { graph, plan, target, .. } = *parts;
+        let (by_layer, by_pe) = work::tally(plan);
+        let layers = layers::crossbar_rows(graph, plan, &by_layer);
+        let digital = layers::digital_rows(graph);
+        let pes = pes::rows(plan, &by_pe);
+        let n_pes_used = pes.len();
+        let n_pes_available = pe_limit(target);
+        let n_pes = n_pes_available.map_or(n_pes_used as u64, u64::from);
+        Self {
+            model: parts.model_name.to_string(),
+            target: target.name.clone(),
+            target_description: target.description().map(str::to_string),
+            pe: plan.pe,
+            preprocessing: parts.preprocessing.to_string(),
+            calibration: parts.calibration.to_string(),
+            footprint: Footprint {
+                n_pes_used,
+                n_pes_available,
+                cells_total: n_pes.saturating_mul(plan.pe.cells()),
+                cells_used: total(&layers, |layer| layer.cells),
+                cells_of_weights: total(&layers, |layer| layer.cells_of_weights),
+                n_weights: total(&layers, |layer| layer.n_weights),
+            },
+            macs: Macs {
+                on_arrays: total(&layers, |layer| layer.macs),
+                digital: total(&digital, |row| row.macs),
+            },
+            schedule: Schedule { counts: plan.counts(), cycle_ns: plan.cycle_ns, n_pes_used },
+            costs: Costs::new(plan, target),
+            layers,
+            digital,
+            pes,
+        }
+    }
+
+    /// The report as text, for people: tables that can be pasted into a page
+    /// of Markdown. Of a large model only the largest rows are shown, with a
+    /// hash of all.
+    pub fn to_text(&self) -> String {
+        text::text(self)
+    }
+
+    /// The report as JSON, for scripts: every row, and a number wherever the
+    /// text has one.
+    pub fn to_json(&self) -> serde_json::Value {
+        json::json(self)
+    }
+}
+
+/// A sum over rows; saturating, because counts of a stranger's model may be
+/// anything.
+fn total<R>(rows: &[R], count: impl Fn(&R) -> u64) -> u64 {
+    rows.iter().map(count).fold(0, u64::saturating_add)
+}

@@ -1,0 +1,391 @@
+//! The report as text: sections of tables, each under a line that says what
+//! it counts.
+
+use std::fmt::Write as _;
+
+use super::numbers::{count, four, pe_list, percent, plural, share, short};
+use super::table::{Column, Listing, table};
+use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident};
+
+use Column::{Number, Words};
+
+pub(super) fn text(report: &Report) -> String {
+    let mut sections = vec![head(report), layers(report), work(report)];
+    if !report.digital.is_empty() {
+        sections.push(digital(report));
+    }
+    sections.extend([pes(report), schedule(report)]);
+    if let Some(costs) = &report.costs {
+        sections.push(benchmark(&report.target, &costs.benchmark));
+        sections.push(energy(&costs.energy));
+    }
+    sections.join("\n")
+}
+
+fn head(report: &Report) -> String {
+    let Report { footprint, macs, pe, .. } = report;
+    let n_pes = plural(footprint.n_pes_used, "PE");
+    let fits = match footprint.n_pes_available {
+        Some(n) if footprint.fits() => format!(
+            "yes, on {} of {n_pes_available} PEs",
+            footprint.n_pes_used,
+            n_pes_available = count(n)
+        ),
+        Some(n) => format!("no, it takes {n_pes}, the target has {}", count(n)),
+        None => format!("yes, on {n_pes}: as many as it takes"),
+    };
+    let target = match &report.target_description {
+        Some(description) => format!("{}: {description}", report.target),
+        None => report.target.clone(),
+    };
+    let zeros = match footprint.cells_zero() {
+        0 => "all hold weights".to_string(),
+        n => format!(
+            "{} hold weights, {} zeros beside the diagonals of block-diagonal tiles",
+            count(footprint.cells_of_weights),
+            count(n)
+        ),
+    };
+    let rows = [
+        ("model", report.model.clone()),
+        ("target", target),
+        ("PEs", format!("of {} inputs x {} output lines", pe.inputs, pe.outputs)),
+        ("fits", fits),
+        (
+            "cells",
+            format!(
+                "{} of {} used ({}), {zeros}",
+                count(footprint.cells_used),
+                count(footprint.cells_total),
+                percent(share(footprint.cells_used, footprint.cells_total)),
+            ),
+        ),
+        ("weights", format!("{} on arrays, a pair of cells each", count(footprint.n_weights))),
+        (
+            "macs",
+            format!(
+                "{} on arrays, {} digital for one input: {} on arrays",
+                count(macs.on_arrays),
+                count(macs.digital),
+                percent(macs.share_on_arrays()),
+            ),
+        ),
+        ("data", report.preprocessing.clone()),
+        ("calibrated", report.calibration.clone()),
+    ];
+    named(&rows)
+}
+
+/// Lines of a name and what is to be said about it.
+fn named(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, what) in rows {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:width$}  {what}");
+    }
+    text
+}
+
+/// Where each layer sits.
+fn layers(report: &Report) -> String {
+    let used = report.footprint.cells_used;
+    let cells = |layer: &LayerRow| {
+        let groups = match layer.n_groups {
+            1 => String::new(),
+            n => format!("{n} x "),
+        };
+        vec![
+            layer.id.to_string(),
+            short(&layer.name),
+            layer.description.clone(),
+            format!("{groups}{} x {}", layer.n_rows, layer.n_columns),
+            layer.n_replicas.to_string(),
+            count(layer.n_tiles as u64),
+            pe_list(&layer.pes),
+            count(layer.cells),
+            percent(share(layer.cells, used)),
+        ]
+    };
+    let listing = Listing {
+        noun: "layers",
+        rows: &report.layers,
+        columns: &[
+            Words("layer"),
+            Words("name"),
+            Words("what"),
+            Number("inputs x outputs"),
+            Number("replicas"),
+            Number("tiles"),
+            Words("PEs"),
+            Number("cells"),
+            Number("of used"),
+        ],
+        cells: &cells,
+        size: &|layer| layer.cells,
+        size_noun: "cells",
+    };
+    match report.layers.as_slice() {
+        [] => "No layer is on arrays: nothing in this model multiplies by a constant matrix\n"
+            .to_string(),
+        _ => format!("Layers on arrays: where they sit\n{}", listing.text()),
+    }
+}
+
+/// What each layer takes.
+fn work(report: &Report) -> String {
+    let cells = |layer: &LayerRow| {
+        let work = &layer.work;
+        vec![
+            layer.id.to_string(),
+            short(&layer.name),
+            layer.coding.to_string(),
+            count(layer.macs),
+            count(work.waves),
+            count(work.planes),
+            count(work.conversions),
+            count(work.pe_cycles),
+            format!("{}..{}", count(work.start_cycle), count(work.end_cycle)),
+        ]
+    };
+    let listing = Listing {
+        noun: "layers",
+        rows: &report.layers,
+        columns: &[
+            Words("layer"),
+            Words("name"),
+            Words("input codes"),
+            Number("macs"),
+            Number("waves"),
+            Number("planes"),
+            Number("conversions"),
+            Number("PE cycles"),
+            Number("in cycles"),
+        ],
+        cells: &cells,
+        size: &|layer| layer.work.pe_cycles,
+        size_noun: "PE cycles",
+    };
+    match report.layers.as_slice() {
+        [] => String::new(),
+        _ => format!("Layers on arrays: what one input takes\n{}", listing.text()),
+    }
+}
+
+/// What runs beside the arrays.
+fn digital(report: &Report) -> String {
+    let some_multiply = report.digital.iter().any(|row| !row.reason.is_empty());
+    let mut columns = vec![Words("operator"), Number("layers"), Number("macs")];
+    if some_multiply {
+        columns.extend([Words("which"), Words("not on arrays because")]);
+    }
+    let cells = |row: &DigitalRow| {
+        // A reason is for looking up in the graph, other operators need none.
+        let which = if row.reason.is_empty() { String::new() } else { names(row) };
+        vec![
+            row.op.clone(),
+            count(row.layers.len() as u64),
+            count(row.macs),
+            which,
+            row.reason.clone(),
+        ]
+    };
+    let listing = Listing {
+        noun: "operators",
+        rows: &report.digital,
+        columns: &columns,
+        cells: &cells,
+        size: &|row| row.macs,
+        size_noun: "macs",
+    };
+    format!("Digital layers: beside the arrays\n{}", listing.text())
+}
+
+/// The first layers of a row by id and name, and how many more there are.
+fn names(row: &DigitalRow) -> String {
+    const NAMES_MAX: usize = 3;
+    let first = row.layers.iter().take(NAMES_MAX);
+    let mut names: Vec<String> =
+        first.map(|(id, name)| format!("{id} `{}`", short(name))).collect();
+    if row.layers.len() > NAMES_MAX {
+        names.push(format!("{} more", row.layers.len() - NAMES_MAX));
+    }
+    names.join(", ")
+}
+
+fn pes(report: &Report) -> String {
+    let pe = report.pe;
+    let cells = |row: &PeRow| {
+        vec![
+            row.id.to_string(),
+            count(row.n_tiles as u64),
+            format!("{} of {}", row.n_input_lines, pe.inputs),
+            format!("{} of {}", row.n_output_lines, pe.outputs),
+            count(row.cells),
+            percent(share(row.cells, pe.cells())),
+            count(row.work.pe_cycles),
+            residents(&row.residents),
+        ]
+    };
+    let listing = Listing {
+        noun: "PEs",
+        rows: &report.pes,
+        columns: &[
+            Words("PE"),
+            Number("tiles"),
+            Number("input lines"),
+            Number("output lines"),
+            Number("cells"),
+            Number("of it"),
+            Number("busy cycles"),
+            Words("holds, by output lines"),
+        ],
+        cells: &cells,
+        size: &|row| row.work.pe_cycles,
+        size_noun: "busy cycles",
+    };
+    match report.pes.as_slice() {
+        [] => "No PE is used\n".to_string(),
+        _ => format!("PEs in use\n{}", listing.text()),
+    }
+}
+
+/// `conv1 16 lines, conv2 96 lines`
+fn residents(residents: &[Resident]) -> String {
+    const RESIDENTS_MAX: usize = 4;
+    let mut texts: Vec<String> = residents
+        .iter()
+        .take(RESIDENTS_MAX)
+        .map(|resident| {
+            let copy = resident.replica.map(|n| format!(" replica {n}")).unwrap_or_default();
+            format!("{}{copy} {} lines", short(&resident.name), resident.n_output_lines)
+        })
+        .collect();
+    if residents.len() > RESIDENTS_MAX {
+        texts.push(format!("{} more", residents.len() - RESIDENTS_MAX));
+    }
+    texts.join(", ")
+}
+
+fn schedule(report: &Report) -> String {
+    let schedule = &report.schedule;
+    let counts = &schedule.counts;
+    let stream = match schedule.inputs_per_s() {
+        Some(rate) => format!(
+            "an input every {} cycles = {} us: {} inputs/s",
+            count(counts.interval_cycles),
+            four(schedule.interval_us()),
+            four(rate),
+        ),
+        None => "-".to_string(),
+    };
+    let rows = [
+        (
+            "work",
+            format!(
+                "{} waves, {} planes, {} conversions, {} PE cycles",
+                count(counts.waves),
+                count(counts.planes),
+                count(counts.conversions),
+                count(counts.pe_cycles),
+            ),
+        ),
+        (
+            "latency",
+            format!(
+                "{} cycles of {} ns = {} us",
+                count(counts.latency_cycles),
+                four(schedule.cycle_ns),
+                four(schedule.latency_us()),
+            ),
+        ),
+        ("stream", stream),
+        (
+            "PEs busy",
+            format!(
+                "{} of the time with one input alone, {} in a stream (mean of PEs in use)",
+                percent(schedule.utilisation_alone()),
+                percent(schedule.utilisation_in_stream()),
+            ),
+        ),
+    ];
+    format!("Schedule of one input on the arrays; digital work is not timed\n{}", named(&rows))
+}
+
+/// The benchmark table: the target at its peak beside other machines.
+fn benchmark(target: &str, peak: &Benchmark) -> String {
+    let columns = [
+        Words("machine"),
+        Number("peak GOPS"),
+        Number("power"),
+        Number("GOPS/W"),
+        Number("GOPS/mm2"),
+    ];
+    let power = format!("{} mW", four(peak.power_mw));
+    // Half as many operations in the same time, energy and area.
+    let signed = peak.peak_signed_gops / peak.peak_gops;
+    let mut rows = vec![
+        vec![
+            format!("{target}, one PE"),
+            four(peak.peak_gops),
+            power.clone(),
+            four(peak.gops_per_w),
+            four(peak.gops_per_mm2),
+        ],
+        vec![
+            format!("{target}, one PE, per signed weight"),
+            four(peak.peak_signed_gops),
+            power,
+            four(peak.gops_per_w * signed),
+            four(peak.gops_per_mm2 * signed),
+        ],
+    ];
+    rows.extend(peak.compare.iter().map(|machine| {
+        vec![
+            machine.name.clone(),
+            four(machine.gops),
+            format!("{} W", four(machine.power_w)),
+            four(machine.gops_per_w),
+            "-".to_string(),
+        ]
+    }));
+    format!(
+        "Peak of one PE, every ADC busy in every cycle: a figure of the target, not of this plan\n\
+         ({} pJ a cycle, {} ns for a product of all input bits; an operation is a multiplication or\n\
+         an addition of a cell, in the second row of a pair of cells)\n{}",
+        four(peak.energy_pj_per_cycle),
+        four(peak.product_ns),
+        table(&columns, rows),
+    )
+}
+
+/// What this plan takes.
+fn energy(energy: &Energy) -> String {
+    const PJ_PER_NJ: f64 = 1000.0;
+    let total_pj = energy.total_pj();
+    let columns =
+        [Words("part"), Number("times"), Number("pJ each"), Number("nJ"), Number("share")];
+    let mut rows: Vec<Vec<String>> = energy
+        .parts()
+        .iter()
+        .map(|&(part, times, pj)| {
+            let part_pj = times as f64 * pj;
+            let share = (total_pj > 0.0).then(|| part_pj / total_pj);
+            vec![
+                part.to_string(),
+                count(times),
+                four(pj),
+                four(part_pj / PJ_PER_NJ),
+                percent(share),
+            ]
+        })
+        .collect();
+    let total = four(total_pj / PJ_PER_NJ);
+    rows.push(vec!["one input".to_string(), String::new(), String::new(), total, String::new()]);
+    format!(
+        "Energy of one input, counted from this plan: its conversions and its PE cycles\n\
+         (left out: the digital side, programming, PEs standing idle; the array's figure is the\n\
+         target's, not the physics of its cells)\n{}",
+        table(&columns, rows),
+    )
+}
