@@ -5,6 +5,7 @@ pub mod compiler;
 pub mod data;
 pub mod diagnostic;
 pub mod entity;
+pub mod format;
 pub mod frontend;
 pub mod graph;
 pub mod mapping;
