@@ -169,7 +169,10 @@ fn calibrated(
         let error: f64 = histograms
             .iter()
             .enumerate()
-            .map(|(bit, histogram)| 4f64.powi(bit as i32) * squared_error(histogram, &candidate))
+            .map(|(bit, histogram)| {
+                let weight = (1u64 << (2 * bit)) as f64;
+                weight * squared_error(histogram, &candidate)
+            })
             .sum();
         if error <= least {
             (best, least) = (candidate, error);

@@ -138,6 +138,7 @@ fn sin_quarter(t: f32) -> f32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the host's functions are what ours are held against")]
 mod tests {
     //! The noise is Gaussian, and the same for the same place and time only.
 

@@ -20,7 +20,7 @@ const EXTERNAL: i32 = 1;
 /// Decodes the protobuf and refuses what cannot be a model.
 pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, FrontendError> {
     let proto = decode(&files.onnx, file)?;
-    let known = tract_onnx::onnx().op_register;
+    let known = onnx().op_register;
     let mut unknown = Vec::new();
     if let Some(graph) = &proto.graph {
         collect_unknown(graph, &|op| known.0.contains_key(op), &mut unknown);
@@ -151,7 +151,7 @@ pub(super) fn typed(
     let onnx = tract_onnx::Onnx {
         provider: Arc::new(Resolver(files.external.clone())),
         ignore_value_info: true,
-        ..tract_onnx::onnx()
+        ..onnx()
     };
     let parsed = onnx.parse(proto, None).map_err(tract_error)?;
     if let Some(name) = parsed.unresolved_inputs.first() {

@@ -11,14 +11,6 @@ pub(crate) fn shape_text(shape: &[Extent]) -> String {
     format!("[{}]", extents.join(", "))
 }
 
-/// `26x26`, and `1` for no loops.
-pub(crate) fn extents_text(extents: &[usize]) -> String {
-    match extents {
-        [] => "1".to_string(),
-        _ => extents.iter().map(ToString::to_string).collect::<Vec<_>>().join("x"),
-    }
-}
-
 impl fmt::Display for LayerGraph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n_crossbar = self.crossbar_layers().count();

@@ -37,14 +37,14 @@ pub(super) fn place(
         None => vec![Strategy::Pack(u32::MAX)],
     };
     for strategy in strategies {
-        let mut board = Board::new(graph, target.pe, limit.unwrap_or(u32::MAX));
+        let mut board = Board::new(graph, &replicas, target.pe, limit.unwrap_or(u32::MAX));
         if let Some(tiles) = board.place_all(&tiles, &spots, strategy)? {
             let n_pes = limit.unwrap_or(board.pes.len() as u32);
             return Ok(Mapping { tiles, n_pes, replicas });
         }
     }
     // It does not fit; packing without a limit says what it would take.
-    let mut board = Board::new(graph, target.pe, u32::MAX);
+    let mut board = Board::new(graph, &replicas, target.pe, u32::MAX);
     let _ = board.place_all(&tiles, &spots, Strategy::Pack(u32::MAX))?;
     Err(MappingError::TooLarge {
         target: target.name.clone(),
@@ -77,6 +77,7 @@ struct Taken {
 
 struct Board<'a> {
     graph: &'a LayerGraph,
+    replicas: &'a BTreeMap<LayerId, u32>,
     pe: Pe,
     limit: u32,
     pes: Vec<Taken>,
@@ -85,8 +86,13 @@ struct Board<'a> {
 }
 
 impl<'a> Board<'a> {
-    fn new(graph: &'a LayerGraph, pe: Pe, limit: u32) -> Self {
-        Self { graph, pe, limit, pes: Vec::new(), first_open: 0 }
+    fn new(
+        graph: &'a LayerGraph,
+        replicas: &'a BTreeMap<LayerId, u32>,
+        pe: Pe,
+        limit: u32,
+    ) -> Self {
+        Self { graph, replicas, pe, limit, pes: Vec::new(), first_open: 0 }
     }
 
     /// Places fixed tiles first, then free ones from the largest down; `None`
@@ -104,8 +110,17 @@ impl<'a> Board<'a> {
             }
         }
         let mut free: Vec<usize> = (0..placed.len()).filter(|&i| spots[i].is_none()).collect();
-        // Tall tiles first: they need whole columns of a PE. Ties keep order.
-        free.sort_by_key(|&i| (std::cmp::Reverse(placed[i].n_inputs()), placed[i].layer, i));
+        // Spreading, those with the most waves choose first and get PEs for
+        // themselves; packing, tall ones, which need whole columns of a PE.
+        // Ties keep their order.
+        free.sort_by_key(|&i| {
+            let tile = &placed[i];
+            let waves = match strategy {
+                Strategy::Spread(_) => self.waves(tile),
+                Strategy::Pack(_) => 0,
+            };
+            (std::cmp::Reverse((waves, tile.n_inputs())), i)
+        });
         if let Strategy::Spread(n) = strategy {
             self.pes.resize_with(n as usize, Taken::default);
         }
@@ -204,15 +219,23 @@ impl<'a> Board<'a> {
         Ok(())
     }
 
+    /// Waves that a tile is driven with for one input.
+    fn waves(&self, tile: &WeightTile) -> u64 {
+        let positions =
+            self.graph.crossbar(tile.layer).map_or(0, |c| c.nest.positions_per_input() as u64);
+        let replicas = self.replicas.get(&tile.layer).copied().unwrap_or(1);
+        positions.div_ceil(u64::from(replicas.max(1)))
+    }
+
     fn take(&mut self, tile: &WeightTile) {
-        let waves = self.graph.crossbar(tile.layer).map_or(0, |c| c.nest.positions_per_input());
+        let waves = self.waves(tile);
         let pe = &mut self.pes[tile.pe.index()];
         pe.areas.push((
             tile.input_line..tile.input_line + tile.n_inputs(),
             tile.output_line..tile.output_line + tile.n_outputs(),
             tile.layer,
         ));
-        pe.waves += waves as u64;
+        pe.waves += waves;
         pe.cells += tile.n_cells();
     }
 

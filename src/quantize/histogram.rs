@@ -80,7 +80,7 @@ impl Histogram {
     }
 
     fn reach(&self) -> f64 {
-        2f64.powi(self.exponent)
+        power_of_two(self.exponent)
     }
 
     /// The width of one bin.
@@ -145,6 +145,12 @@ impl Histogram {
         }
         largest
     }
+}
+
+/// 2 to the power of a normal f64's exponent, exactly: set in its bits.
+fn power_of_two(exponent: i32) -> f64 {
+    let biased = (i64::from(exponent) + 1023).clamp(1, 2046);
+    f64::from_bits((biased as u64) << 52)
 }
 
 #[cfg(test)]

@@ -38,8 +38,6 @@ struct Tile {
     line_codes: Vec<u32>,
     /// Place of each pair's result, from the position's start.
     pair_results: Vec<u32>,
-    /// The pair's `[group][column]`.
-    pair_columns: Vec<u32>,
 }
 
 /// What steps hand to each other for one batch.
@@ -346,16 +344,13 @@ fn tile(
         .groups
         .clone()
         .flat_map(|group| place.columns.clone().map(move |column| group * n_columns + column));
-    let pair_columns: Vec<u32> = pairs.collect();
     let look_up = |table: &[u32], index: u32| table.get(index as usize).copied();
     Some(Tile {
         kernel,
         line_codes: lines.map(|line| look_up(&layout.line_codes, line)).collect::<Option<_>>()?,
-        pair_results: pair_columns
-            .iter()
-            .map(|&pair| look_up(&layout.column_results, pair))
+        pair_results: pairs
+            .map(|pair| look_up(&layout.column_results, pair))
             .collect::<Option<_>>()?,
-        pair_columns,
     })
 }
 

@@ -287,15 +287,11 @@ pub fn json_schema() -> String {
 
 /// There is a target only where there is no fault.
 fn read(text: &str, overrides: &[Override], faults: &mut Vec<Fault>) -> Option<Target> {
-    let root = document::read(text, faults);
-    let mut root = match root {
-        Some(root) => root,
-        None => {
-            if faults.is_empty() {
-                faults.push(Fault::whole(FaultKind::Empty));
-            }
-            return None;
+    let Some(mut root) = document::read(text, faults) else {
+        if faults.is_empty() {
+            faults.push(Fault::whole(FaultKind::Empty));
         }
+        return None;
     };
     if !matches!(root.content, Content::Mapping(_)) {
         let kind = match &root.content {

@@ -134,8 +134,8 @@ fn words(rule: &Value) -> Vec<String> {
 pub(super) fn word_for(rule: &Value, text: &str) -> Option<String> {
     let choices = rule.get("anyOf").and_then(Value::as_array);
     let words: Vec<String> = match choices {
-        Some(choices) => choices.iter().flat_map(self::words).collect(),
-        None => self::words(rule),
+        Some(choices) => choices.iter().flat_map(words).collect(),
+        None => words(rule),
     };
     nearest(text, words.iter().map(String::as_str)).map(str::to_owned)
 }
