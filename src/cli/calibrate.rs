@@ -6,8 +6,10 @@ use std::io::Read;
 use std::path::Path;
 
 use ohmc::compiler::Calibrator;
-use ohmc::data::{DataError, DataOptions, DataSet, Files, MemoryFiles, Part, Preprocess, write_npy};
 use ohmc::data::{self, InputSpec};
+use ohmc::data::{
+    DataError, DataOptions, DataSet, Files, MemoryFiles, Part, Preprocess, write_npy,
+};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::format::{self, MANIFEST};
 use ohmc::frontend::Model;
@@ -187,7 +189,12 @@ impl Calibrating<'_> {
             let _ = write_npy(&mut npy, &tensor);
         }
         let kind = format!("`{}` {:?}: {kind}", spec.name, spec.shape);
-        Made { files: MemoryFiles::new().with(SYNTHETIC, npy), spec: spec.clone(), preprocess, kind }
+        Made {
+            files: MemoryFiles::new().with(SYNTHETIC, npy),
+            spec: spec.clone(),
+            preprocess,
+            kind,
+        }
     }
 }
 
@@ -205,8 +212,7 @@ struct Made {
 
 impl Made {
     fn open(&self) -> Result<DataSet<'_>, DataError> {
-        let options =
-            DataOptions { preprocess: self.preprocess.clone(), ..DataOptions::default() };
+        let options = DataOptions { preprocess: self.preprocess.clone(), ..DataOptions::default() };
         let files: &dyn Files = &self.files;
         data::open(files, Path::new(SYNTHETIC), &options, std::slice::from_ref(&self.spec))
     }
@@ -249,7 +255,8 @@ mod tests {
         for shape in [vec![1, 28, 28], vec![3, 32, 32], vec![224, 224, 3], vec![1, 3, 64, 64]] {
             assert!(looks_like_image(&shape), "{shape:?}");
         }
-        for shape in [vec![48], vec![1, 257, 1, 2], vec![43844, 1], vec![3, 4, 64], vec![64, 32, 32]]
+        for shape in
+            [vec![48], vec![1, 257, 1, 2], vec![43844, 1], vec![3, 4, 64], vec![64, 32, 32]]
         {
             assert!(!looks_like_image(&shape), "{shape:?}");
         }

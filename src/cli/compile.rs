@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ohmc::format::PlanFile;
 use ohmc::{mapping, quantize, schedule};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::files;
@@ -29,7 +29,7 @@ pub struct Compile {
 
     /// Write the plan to this file.
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    out: Option<PathBuf>,
 
     /// Print a stage's result in its text form; repeatable.
     #[arg(long, value_name = "STAGE")]
@@ -81,7 +81,7 @@ impl Compile {
         self.threads.set()?;
         self.check_files()?;
         // Begun first: a place that cannot be written is found before the work.
-        let output = self.output.as_deref().map(Output::create).transpose()?;
+        let output = self.out.as_deref().map(Output::create).transpose()?;
         let prepared = Request {
             file: &self.model,
             compilation: &self.compilation,
@@ -92,12 +92,11 @@ impl Compile {
         for stage in &self.emit {
             output::print(&stage.text(&prepared))?;
         }
-        let summary = Summary::new(&prepared);
         match (self.emit.is_empty(), self.format) {
-            (true, Format::Text) => output::print(&summary.text(&prepared))?,
+            (true, Format::Text) => output::print(&summary_text(&prepared))?,
             (true, Format::Json) => {
-                let plan = self.output.as_deref().map(files::name);
-                output::print_json(&summary.json(&prepared, plan))?;
+                let plan = self.out.as_deref().map(files::name);
+                output::print_json(&summary_json(&prepared, plan))?;
             }
             (false, _) => {}
         }
@@ -105,7 +104,9 @@ impl Compile {
             Some(output) => write(prepared, output),
             None => {
                 if self.emit.is_empty() {
-                    eprintln!("nothing was written: `-o FILE` keeps the plan, `--emit` prints it");
+                    output::remark(
+                        "nothing was written: `-o FILE` keeps the plan, `--emit` prints it",
+                    );
                 }
                 Ok(())
             }
@@ -115,7 +116,7 @@ impl Compile {
     /// A result must not take the place of another, nor of the model.
     fn check_files(&self) -> Result<(), CliError> {
         let named = [
-            ("-o", self.output.as_deref()),
+            ("-o", self.out.as_deref()),
             ("--save-calibration", self.compilation.save_calibration.as_deref()),
             ("MODEL", Some(self.model.as_path())),
         ];
@@ -141,9 +142,63 @@ fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
         None => return Ok(()),
     };
     let preprocess = prepare::to_form(&prepared.preprocess);
-    let plan =
-        PlanFile::new(files, options, preprocess, prepared.target, prepared.plan, &text);
+    let plan = PlanFile::new(files, options, preprocess, prepared.target, prepared.plan, &text);
     output.finish_with(&plan.write()?)
+}
+
+/// A few lines; `ohmc report` says more.
+fn summary_text(prepared: &Prepared) -> String {
+    let report = prepared.report();
+    let (footprint, counts) = (&report.footprint, &report.schedule.counts);
+    let n_pes = match footprint.n_pes_available {
+        Some(available) => format!("{} of {available} PEs", footprint.n_pes_used),
+        None => format!("{} PEs, as many as needed", footprint.n_pes_used),
+    };
+    let us = |cycles: u64| cycles as f64 * prepared.plan.cycle_ns / 1000.0;
+    format!(
+        "{} for {}\n\
+         arrays          {} layers, {} tiles, {n_pes}, {} of {} cells\n\
+         multiplications {} on arrays, {} digital\n\
+         one input       {} cycles, {:.1} us; a stream of inputs {} cycles each, {:.1} us\n\
+         preprocessing   {}\n\
+         calibration     {}\n",
+        report.model,
+        report.target,
+        report.layers.len(),
+        prepared.plan.tiles.len(),
+        footprint.cells_used,
+        footprint.cells_total,
+        report.macs.on_arrays,
+        report.macs.digital,
+        counts.latency_cycles,
+        us(counts.latency_cycles),
+        counts.interval_cycles,
+        us(counts.interval_cycles),
+        report.preprocessing,
+        report.calibration,
+    )
+}
+
+fn summary_json(prepared: &Prepared, plan: Option<String>) -> Value {
+    let report = prepared.report();
+    let (footprint, counts) = (&report.footprint, &report.schedule.counts);
+    json!({
+        "model": report.model,
+        "target": report.target,
+        "plan": plan,
+        "layers_on_arrays": report.layers.len(),
+        "tiles": prepared.plan.tiles.len(),
+        "pes_used": footprint.n_pes_used,
+        "pes": footprint.n_pes_available,
+        "cells_used": footprint.cells_used,
+        "cells_total": footprint.cells_total,
+        "macs_on_arrays": report.macs.on_arrays,
+        "macs_digital": report.macs.digital,
+        "latency_cycles": counts.latency_cycles,
+        "interval_cycles": counts.interval_cycles,
+        "preprocessing": report.preprocessing,
+        "calibration": report.calibration,
+    })
 }
 
 impl Stage {

@@ -51,8 +51,8 @@ fn crash(info: &PanicHookInfo<'_>) -> Crash {
         format!("{}:{}", source_name(location.file()), location.line())
     });
     let trace = Backtrace::capture();
-    let backtrace =
-        (trace.status() == BacktraceStatus::Captured).then(|| format!("{trace}").trim().to_string());
+    let backtrace = (trace.status() == BacktraceStatus::Captured)
+        .then(|| format!("{trace}").trim().to_string());
     Crash { message: message.replace('\n', " "), place, backtrace }
 }
 

@@ -344,10 +344,9 @@ fn places(
     floorplan: Option<&str>,
 ) -> Vec<(String, String)> {
     match error {
-        CompileError::Mapping(MappingError::TooLarge { .. }) => vec![
-            (model.to_string(), String::new()),
-            (target.to_string(), "`chip.pes`".to_string()),
-        ],
+        CompileError::Mapping(MappingError::TooLarge { .. }) => {
+            vec![(model.to_string(), String::new()), (target.to_string(), "`chip.pes`".to_string())]
+        }
         CompileError::Mapping(MappingError::Floorplan { layer, .. }) => {
             let file = floorplan.unwrap_or(model);
             vec![(file.to_string(), format!("`layers.{layer}`"))]

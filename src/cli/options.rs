@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
-use ohmc::frontend::{Axis, FrontendOptions};
+use ohmc::frontend::{Axis, FrontendOptions, Model};
 use ohmc::quantize::{InputRule, QuantizeOptions, RangeRule, WeightRule};
 use ohmc::target::Override;
 
@@ -210,6 +210,47 @@ impl Preprocessing {
     }
 }
 
+/// Which inputs are run, and which output counts.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct Selection {
+    /// Only the first N inputs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+
+    /// One of several outputs of the model.
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+}
+
+impl Selection {
+    /// The outputs that are wanted, by their number in the model.
+    pub fn outputs(&self, model: &Model) -> Result<Vec<usize>, CliError> {
+        let Some(name) = &self.output else { return Ok((0..model.outputs.len()).collect()) };
+        match model.outputs.iter().position(|known| known == name) {
+            Some(index) => Ok(vec![index]),
+            None => {
+                Err(CliError::UnknownOutput { name: name.clone(), known: model.outputs.clone() })
+            }
+        }
+    }
+}
+
+/// Whether one item of this shape can be the scores of classes: a single axis
+/// that has more than one place.
+pub fn are_scores(item: &[usize]) -> bool {
+    item.iter().filter(|&&extent| extent != 1).count() == 1 && !item.contains(&0)
+}
+
+/// What the chip's randomness comes from.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Chip")]
+pub struct Seed {
+    /// Seed of the chip: of its cells' errors and of its noise.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
 /// How many threads work.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Work")]
@@ -248,7 +289,7 @@ pub enum Format {
     Json,
 }
 
-fn parse_override(text: &str) -> Result<Override, String> {
+pub fn parse_override(text: &str) -> Result<Override, String> {
     Override::parse(text).map_err(|_| {
         "give a key of the target and its value, as in `readout.adc_bits=8`".to_string()
     })

@@ -53,8 +53,8 @@ impl Output {
     /// Begins a file, so that one that cannot be written is found before the
     /// work and not after it.
     pub fn create(path: &Path) -> Result<Self, CliError> {
-        let content = Content::create(path)
-            .map_err(|source| CliError::Write { file: name(path), source })?;
+        let content =
+            Content::create(path).map_err(|source| CliError::Write { file: name(path), source })?;
         Ok(Self { path: path.to_path_buf(), content })
     }
 
@@ -183,4 +183,10 @@ pub fn print(text: &str) -> Result<(), CliError> {
 /// Prints a result as JSON, on lines of its own.
 pub fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
     print(&format!("{value:#}\n"))
+}
+
+/// Says something beside the results.
+pub fn remark(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ohmc::compiler::{self, CompileOptions};
-use ohmc::data::{ChannelOrder, DataError, Preprocess, PreprocessError};
+use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::format::{self, PlanFile, PreprocessForm};
 use ohmc::frontend::{self, FrontendError, FrontendOptions, Model, ModelFiles};
 use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
 use ohmc::quantize::{Calibration, QuantizedLayers};
+use ohmc::report::{Report, ReportParts};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::target::{Target, builtin};
 use ohmc::tensor::ElementType;
@@ -105,8 +106,7 @@ impl Request<'_> {
         if !options.is_empty() {
             return Err(CliError::BelongsToModel { file, options });
         }
-        let cannot =
-            |source| CliError::Read { file: file.clone(), what: "the plan", source };
+        let cannot = |source| CliError::Read { file: file.clone(), what: "the plan", source };
         let reader = files::open(self.file).map_err(cannot)?;
         let progress = Progress::start("reading the plan", None);
         let stored = PlanFile::read_from(std::io::BufReader::new(reader), &file)?;
@@ -139,6 +139,11 @@ impl Request<'_> {
         check_use(&preprocess, &model)?;
         warn_of_no_arrays(&model, &file);
         let items = Items::new(&model);
+        if let Some(data) = self.data {
+            // Data that does not fit is found before the work.
+            let preprocess = preprocess.clone();
+            items.open(data, &DataOptions { preprocess, ..DataOptions::default() })?;
+        }
         let calibration = Calibrating {
             model: &model,
             items: &items,
@@ -149,14 +154,15 @@ impl Request<'_> {
         .calibration()?;
         let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
         let compiling = Progress::start("compiling", None);
-        let compiled = compiler::compile(&model, &target, &calibration, &chosen).map_err(|error| {
-            CliError::Compile {
-                error: Box::new(error),
-                model: file.clone(),
-                target: target_name.clone(),
-                floorplan: self.compilation.floorplan.as_deref().map(files::name),
-            }
-        })?;
+        let compiled =
+            compiler::compile(&model, &target, &calibration, &chosen).map_err(|error| {
+                CliError::Compile {
+                    error: Box::new(error),
+                    model: file.clone(),
+                    target: target_name.clone(),
+                    floorplan: self.compilation.floorplan.as_deref().map(files::name),
+                }
+            })?;
         drop(compiling);
         if let Some(store) = store {
             store.finish_with(&format::write_calibration(&calibration)?)?;
@@ -193,6 +199,24 @@ impl Source {
 }
 
 impl Prepared {
+    /// What it takes of the chip.
+    pub fn report(&self) -> Report {
+        let calibration = match &self.made {
+            Some(Made { calibration, .. }) => {
+                format!("{} inputs, {}", calibration.n_inputs, calibration.name)
+            }
+            None => "as the plan was compiled".to_string(),
+        };
+        Report::new(&ReportParts {
+            model_name: &self.file,
+            graph: &self.model.graph,
+            plan: &self.plan,
+            target: &self.target,
+            preprocessing: &self.preprocess.describe(),
+            calibration: &calibration,
+        })
+    }
+
     /// The signed levels of a pair: 15 where a cell has 8.
     pub fn n_levels(&self) -> u32 {
         2 * u32::from(self.target.cell.max_level()) + 1
@@ -270,8 +294,7 @@ fn is_archive(path: &Path) -> Result<bool, CliError> {
 
 /// Preprocessing must have an input to work on.
 fn check_use(preprocess: &Preprocess, model: &Model) -> Result<(), CliError> {
-    let is_float =
-        |t: ElementType| matches!(t, ElementType::F32 | ElementType::F64);
+    let is_float = |t: ElementType| matches!(t, ElementType::F32 | ElementType::F64);
     match model.inputs.first() {
         Some(first)
             if preprocess.is_explicit()

@@ -69,7 +69,7 @@ fn coloured(diagnostic: &Diagnostic) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = level.primary_title(diagnostic.message.as_str()).elements::<Origin<'_>>([]);
+    let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
     for place in &diagnostic.places {
         group = match quote(place) {
             Some(snippet) => group.element(snippet),
@@ -123,9 +123,13 @@ mod tests {
             .note("36 = 9 x 4")
             .help("choose a larger target");
         let text = coloured(&diagnostic);
-        for words in ["error", "layer `conv4` needs 36 PEs", "vgg.onnx: node `conv4` (Conv)",
-            "36 = 9 x 4", "choose a larger target"]
-        {
+        for words in [
+            "error",
+            "layer `conv4` needs 36 PEs",
+            "vgg.onnx: node `conv4` (Conv)",
+            "36 = 9 x 4",
+            "choose a larger target",
+        ] {
             assert!(text.contains(words), "{words} is not in\n{text}");
         }
     }
