@@ -47,6 +47,8 @@ pub struct Calibrating<'a> {
     pub compilation: &'a Compilation,
     /// The data that the command is about, if there is any.
     pub data: Option<&'a Path>,
+    /// Whether that data is to measure by.
+    pub measures: bool,
 }
 
 impl Calibrating<'_> {
@@ -54,7 +56,7 @@ impl Calibrating<'_> {
     pub fn calibration(&self) -> Result<Calibration, CliError> {
         // Without arrays there are no codes whose range could be chosen.
         if self.model.graph.crossbar_layers().next().is_none() {
-            return Ok(Calibration { source: "nothing".to_string(), ..Calibration::default() });
+            return Ok(Calibration { source: "none needed".to_string(), ..Calibration::default() });
         }
         match (&self.compilation.calibrate, self.data) {
             (Some(path), _) if is_stored(path) => {
@@ -90,7 +92,8 @@ impl Calibrating<'_> {
         if data.has_own_part() {
             return self.on_data(data, format!("training part of {name}"));
         }
-        if self.data.is_some_and(|evaluated| files::are_same(evaluated, path)) {
+        let is_same = |data| files::are_same(data, path);
+        if self.measures && self.data.is_some_and(is_same) {
             return Err(CliError::CalibratesOnEvaluated { file: name });
         }
         if data.part() == Some(Part::Evaluation) {
@@ -117,7 +120,7 @@ impl Calibrating<'_> {
     /// On inputs that are made up, with a warning.
     fn on_synthetic(&self) -> Result<Calibration, CliError> {
         let specs = &self.items.specs;
-        let largest = specs.iter().map(|spec| n_values(spec)).max().unwrap_or(1).max(1);
+        let largest = specs.iter().map(n_values).max().unwrap_or(1).max(1);
         let n_inputs = self.compilation.calibration_limit().min(SYNTHETIC_INPUTS);
         let n_inputs = (SYNTHETIC_VALUES / largest).clamp(1, n_inputs as usize);
         let made: Vec<Made> =
@@ -132,7 +135,7 @@ impl Calibrating<'_> {
             "give inputs like those to come with `--calibrate DATA`; a data folder with a \
              training part is calibrated on that",
         )]);
-        let source = format!("synthetic inputs ({})", kinds.join("; "));
+        let source = format!("synthetic ({})", kinds.join("; "));
         let mut calibrator = Calibrator::new(self.model, source, n_inputs as u64)?;
         let mut data = made.iter().map(Made::open).collect::<Result<Vec<_>, _>>()?;
         let progress = Progress::start("calibrating", Some(n_inputs as u64));

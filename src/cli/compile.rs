@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::files;
 use super::options::{Compilation, Format, Preprocessing, Threads};
-use super::output::{self, Output};
+use super::output::{self, Output, counted};
 use super::prepare::{self, Made, Prepared, Request};
 use super::progress::Progress;
 
@@ -87,28 +87,30 @@ impl Compile {
             compilation: &self.compilation,
             preprocessing: &self.preprocessing,
             data: None,
+            measures: false,
         }
         .compile_only()?;
-        for stage in &self.emit {
-            output::print(&stage.text(&prepared))?;
+        let text = self.text(&prepared);
+        match output {
+            Some(output) => write(prepared, output)?,
+            None if self.emit.is_empty() => output::remark(
+                "nothing was written: `-o FILE` keeps the plan, `--emit` prints its stages",
+            ),
+            None => {}
         }
+        // Printed last: whoever stops reading still has the plan.
+        output::print(&text)
+    }
+
+    /// The stages that are wanted, or else the summary.
+    fn text(&self, prepared: &Prepared) -> String {
+        let stages = self.emit.iter().map(|stage| stage.text(prepared));
         match (self.emit.is_empty(), self.format) {
-            (true, Format::Text) => output::print(&summary_text(&prepared))?,
+            (false, _) => stages.collect(),
+            (true, Format::Text) => summary_text(prepared),
             (true, Format::Json) => {
                 let plan = self.out.as_deref().map(files::name);
-                output::print_json(&summary_json(&prepared, plan))?;
-            }
-            (false, _) => {}
-        }
-        match output {
-            Some(output) => write(prepared, output),
-            None => {
-                if self.emit.is_empty() {
-                    output::remark(
-                        "nothing was written: `-o FILE` keeps the plan, `--emit` prints it",
-                    );
-                }
-                Ok(())
+                format!("{:#}\n", summary_json(prepared, plan))
             }
         }
     }
@@ -137,10 +139,7 @@ impl Compile {
 fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
     let _progress = Progress::start("writing the plan", None);
     let text = prepared.model.canonical_text();
-    let (files, options) = match prepared.made {
-        Some(Made { files, options, .. }) => (files, options),
-        None => return Ok(()),
-    };
+    let Some(Made { files, options, .. }) = prepared.made else { return Ok(()) };
     let preprocess = prepare::to_form(&prepared.preprocess);
     let plan = PlanFile::new(files, options, preprocess, prepared.target, prepared.plan, &text);
     output.finish_with(&plan.write()?)
@@ -157,15 +156,15 @@ fn summary_text(prepared: &Prepared) -> String {
     let us = |cycles: u64| cycles as f64 * prepared.plan.cycle_ns / 1000.0;
     format!(
         "{} for {}\n\
-         arrays          {} layers, {} tiles, {n_pes}, {} of {} cells\n\
+         arrays          {}, {}, {n_pes}, {} of {} cells\n\
          multiplications {} on arrays, {} digital\n\
          one input       {} cycles, {:.1} us; a stream of inputs {} cycles each, {:.1} us\n\
          preprocessing   {}\n\
          calibration     {}\n",
         report.model,
         report.target,
-        report.layers.len(),
-        prepared.plan.tiles.len(),
+        counted(report.layers.len() as u64, "layer"),
+        counted(prepared.plan.tiles.len() as u64, "tile"),
         footprint.cells_used,
         footprint.cells_total,
         report.macs.on_arrays,

@@ -86,6 +86,11 @@ pub enum CliError {
         /// The options.
         options: Vec<&'static str>,
     },
+    /// The reference is wanted, of a plan.
+    NoReference {
+        /// The plan.
+        file: String,
+    },
     /// A plan where a model is needed.
     IsPlan {
         /// The plan.
@@ -186,6 +191,7 @@ impl CliError {
         match self {
             Self::NoTarget { .. }
             | Self::BelongsToModel { .. }
+            | Self::NoReference { .. }
             | Self::NothingToCompare { .. }
             | Self::SameFile { .. } => 2,
             Self::Crash(_) => 101,
@@ -260,6 +266,10 @@ impl CliError {
                     .note("a plan is compiled already, with the options given then")
                     .help("give the model instead of the plan, or leave this out")
             }
+            Self::NoReference { file } => Diagnostic::error("`--reference` needs a model, not a plan")
+                .at(file, "")
+                .note("the reference must owe nothing to the plan that it is to check")
+                .help("give the model, with the options that the plan was compiled with"),
             Self::IsPlan { file } => {
                 Diagnostic::error(format!("`{file}` is a plan, compiled already"))
                     .at(file, "")
@@ -306,7 +316,7 @@ impl CliError {
                     .help("give `--labels`, or leave `--no-float` out")
             }
             Self::SameFile { file, options: [one, other] } => {
-                Diagnostic::error(format!("{one} and {other} are one file, `{file}`"))
+                Diagnostic::error(format!("`{one}` and `{other}` name one file, `{file}`"))
                     .help("give each a name of its own")
             }
             Self::Threads { n_threads, reason } => {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::items::Batch;
 use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Threads, are_scores};
+use super::output::counted;
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 use super::score::{Distance, Recorded, Recording, mean_and_sd, numbers, top_class};
@@ -92,14 +93,12 @@ impl Eval {
             compilation: &self.compilation,
             preprocessing: &self.preprocessing,
             data: Some(&self.data),
+            measures: true,
         }
         .prepare()?;
         let reference = match (&prepared.made, self.reference) {
             (Some(made), true) => Some(Reference::new(&prepared.model, &made.quantized)?),
-            (None, true) => {
-                let (file, options) = (prepared.file, vec!["--reference"]);
-                return Err(CliError::BelongsToModel { file, options });
-            }
+            (None, true) => return Err(CliError::NoReference { file: prepared.file }),
             (_, false) => None,
         };
         let measure = Measure::new(self, &prepared)?;
@@ -448,8 +447,8 @@ impl Evaluation<'_> {
             _ => format!(" sd {sd:.digits$}"),
         };
         let mut text = format!(
-            "{} inputs of {} on {}, {chips}, {} levels a weight\n",
-            self.n_inputs(),
+            "{} of {} on {}, {chips}, {} levels a weight\n",
+            counted(self.n_inputs(), "input"),
             files::name(&self.eval.data),
             prepared.target.name,
             prepared.n_levels(),
@@ -484,8 +483,7 @@ impl Evaluation<'_> {
         }
         text += &format!("preprocessing   {}\n", prepared.preprocess.describe());
         if let Some(made) = &prepared.made {
-            let source = &made.calibration;
-            text += &format!("calibration     {} inputs, {}\n", source.n_inputs, source.name);
+            text += &format!("calibration     {}\n", made.calibration);
         }
         let memory = peak_memory_bytes().map_or(String::new(), |bytes| {
             format!(", {:.0} MB of memory at most", bytes as f64 / 1e6)

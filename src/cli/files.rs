@@ -67,7 +67,35 @@ pub fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Whether two paths lead to the same file or folder.
+/// Whether two paths lead to the same file or folder, there already or not.
 pub fn are_same(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    a == b || matches!((resolved(a), resolved(b)), (Some(a), Some(b)) if a == b)
+}
+
+/// The path without links and detours; of a file that is not there yet, that
+/// of its folder.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    if let Ok(found) = path.canonicalize() {
+        return Some(found);
+    }
+    let folder = match path.parent()? {
+        folder if folder == Path::new("") => Path::new("."),
+        folder => folder,
+    };
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Paths are compared by where they lead.
+
+    use super::*;
+
+    #[test]
+    fn detours_lead_to_the_same_file_and_names_to_others() {
+        let same = |a, b| are_same(Path::new(a), Path::new(b));
+        assert!(same("Cargo.toml", "./src/../Cargo.toml"));
+        assert!(same("not-there.plan", "./not-there.plan"));
+        assert!(!same("Cargo.toml", "Cargo.lock") && !same("a.plan", "src/a.plan"));
+    }
 }

@@ -64,8 +64,8 @@ impl Output {
     }
 
     /// What to say of an error that writing gave.
-    pub fn failure(&self, source: io::Error) -> CliError {
-        CliError::Write { file: name(&self.path), source }
+    pub fn failure(&self, error: io::Error) -> CliError {
+        CliError::Write { file: name(&self.path), source: plain(error) }
     }
 
     /// Writes all of it and finishes.
@@ -146,6 +146,15 @@ impl Drop for Content {
     }
 }
 
+/// What the system says, without the temporary name that nobody gave.
+fn plain(error: io::Error) -> io::Error {
+    let source = error.get_ref().and_then(|wrapped| wrapped.source());
+    match source.and_then(|source| source.downcast_ref::<io::Error>()?.raw_os_error()) {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error,
+    }
+}
+
 /// As another program would make the file: what the user's mask leaves, or what
 /// the file has that it replaces.
 #[cfg(unix)]
@@ -185,8 +194,64 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
     print(&format!("{value:#}\n"))
 }
 
+/// `1 input`, `2 inputs`.
+pub fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Says something beside the results.
 pub fn remark(text: &str) {
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    //! A file is there whole, or as it was.
+    #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn a_file_appears_when_it_is_finished_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.plan");
+        fs::write(&path, "old").unwrap();
+        let mut output = Output::create(&path).unwrap();
+        output.write_all(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        output.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Output::create(&folder.path().join("x.plan")).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(unfinished().iter().all(|file| !file.starts_with(folder.path())));
+    }
+
+    #[test]
+    fn messages_name_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Output::create(&folder.path().join("no").join("x.plan")).unwrap_err();
+        assert!(!error.to_string().contains(".ohmc-"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_protected_stays_and_a_link_stays_a_link() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("x.plan"), folder.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        symlink(&path, &link).unwrap();
+        Output::create(&link).unwrap().finish_with(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        assert!(Output::create(&path).is_err());
+    }
 }

@@ -1,5 +1,7 @@
 //! From MODEL or PLAN and options to something that can be reported on or run.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -9,7 +11,7 @@ use ohmc::compiler::{self, CompileOptions};
 use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::format::{self, PlanFile, PreprocessForm};
-use ohmc::frontend::{self, FrontendError, FrontendOptions, Model, ModelFiles};
+use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
 use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
 use ohmc::quantize::{Calibration, QuantizedLayers};
 use ohmc::report::{Report, ReportParts};
@@ -22,7 +24,7 @@ use super::error::CliError;
 use super::files;
 use super::items::Items;
 use super::options::{Compilation, Preprocessing};
-use super::output::Output;
+use super::output::{Output, counted};
 use super::progress::Progress;
 use super::render;
 
@@ -37,6 +39,8 @@ pub struct Request<'a> {
     pub preprocessing: &'a Preprocessing,
     /// The data that the command is about, if there is any.
     pub data: Option<&'a Path>,
+    /// Whether that data is to measure by: then it must not be calibrated on.
+    pub measures: bool,
 }
 
 /// A compiled model, ready for use.
@@ -150,6 +154,7 @@ impl Request<'_> {
             preprocess: &preprocess,
             compilation: self.compilation,
             data: self.data,
+            measures: self.measures,
         }
         .calibration()?;
         let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
@@ -198,13 +203,20 @@ impl Source {
     }
 }
 
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.n_inputs > 0 {
+            write!(f, "{}, ", counted(self.n_inputs, "input"))?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
 impl Prepared {
     /// What it takes of the chip.
     pub fn report(&self) -> Report {
         let calibration = match &self.made {
-            Some(Made { calibration, .. }) => {
-                format!("{} inputs, {}", calibration.n_inputs, calibration.name)
-            }
+            Some(made) => made.calibration.to_string(),
             None => "as the plan was compiled".to_string(),
         };
         Report::new(&ReportParts {
@@ -242,24 +254,17 @@ pub fn target_text(name: &str) -> Result<String, CliError> {
     files::read_text(path, "the target")
 }
 
-/// The model's file and the weight files that it names, which lie beside it.
+/// The model's file and the weight files that it names, which lie beside it;
+/// one that is missing the front-end will name.
 fn model_files(path: &Path) -> Result<ModelFiles, CliError> {
-    let file = files::name(path);
     let onnx = Arc::new(files::read(path, "the model")?);
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut external = std::collections::BTreeMap::new();
-    for location in frontend::external_locations(&onnx, &file)? {
-        let read = || {
-            let mut content = Vec::new();
-            files::open(&folder.join(&location))?.read_to_end(&mut content)?;
-            Ok(content)
-        };
-        let content = read().map_err(|error: std::io::Error| FrontendError::External {
-            file: file.clone(),
-            location: location.clone(),
-            reason: error.to_string(),
-        })?;
-        external.insert(location, Arc::new(content));
+    let mut external = BTreeMap::new();
+    for location in frontend::external_locations(&onnx, &files::name(path))? {
+        let weights = folder.join(&location);
+        if weights.exists() {
+            external.insert(location, Arc::new(files::read(&weights, "the weight file")?));
+        }
     }
     Ok(ModelFiles { onnx, external })
 }
@@ -314,7 +319,7 @@ fn warn_of_no_arrays(model: &Model, file: &str) {
     let n_layers = model.graph.order().len();
     render::show_all(&[Diagnostic::warning("the model has no layer for arrays")
         .at(file, "")
-        .note(format!("{n_layers} layers, all of which run digitally"))
+        .note(format!("{}, nothing but digital work", counted(n_layers as u64, "layer")))
         .help("`--emit graph` shows why: a layer on arrays multiplies with a constant matrix")]);
 }
 

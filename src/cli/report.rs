@@ -51,6 +51,7 @@ impl Report {
             compilation: &self.compilation,
             preprocessing: &self.preprocessing,
             data: None,
+            measures: false,
         }
         .prepare()?;
         let report = prepared.report();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::items::by_item;
 use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Threads};
-use super::output::{self, Output};
+use super::output::{self, Output, counted};
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 use super::score::{numbers, top_class};
@@ -81,6 +81,7 @@ impl Run {
             compilation: &self.compilation,
             preprocessing: &self.preprocessing,
             data: Some(&self.input),
+            measures: false,
         }
         .prepare()?;
         let mut kept = self.kept(&prepared)?;
@@ -242,8 +243,12 @@ impl Kept {
 }
 
 fn text(prepared: &Prepared, n_inputs: u64, kept: &[Kept]) -> String {
-    let mut text =
-        format!("{n_inputs} inputs through {} on {}\n", prepared.file, prepared.target.name);
+    let mut text = format!(
+        "{} through {} on {}\n",
+        counted(n_inputs, "input"),
+        prepared.file,
+        prepared.target.name
+    );
     for output in kept {
         text += &format!("output `{}`: {} an input", output.name, output.kind());
         text += &match &output.path {
