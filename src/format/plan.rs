@@ -232,7 +232,7 @@ fn target_flaws(plan: &ExecutionPlan, target: &Target) -> Vec<Flaw> {
 fn preprocess_flaws(preprocess: &PreprocessForm) -> Option<Flaw> {
     let PreprocessForm { scale, mean, std, .. } = preprocess;
     let finite = scale.iter().chain(mean).chain(std).all(|value| value.is_finite());
-    let reason = match std.iter().any(|&value| value == 0.0) {
+    let reason = match std.contains(&0.0) {
         true => "a standard deviation of 0",
         false if !finite => "a scale, mean or deviation that is not finite",
         false => return None,

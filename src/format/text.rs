@@ -131,16 +131,16 @@ impl Serialize for LoopText {
 
 impl<'de> Deserialize<'de> for LoopText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let kinds: [(&str, fn(usize) -> LoopRef); 4] = [
-            ("position", LoopRef::Position),
-            ("group", LoopRef::Group),
-            ("row", LoopRef::Row),
-            ("column", LoopRef::Column),
-        ];
         parsed(deserializer, "a loop like `row0`", |text| {
-            kinds.iter().find_map(|(kind, loop_ref)| {
-                Some(Self(loop_ref(digits(text.strip_prefix(kind)?)?)))
-            })
+            let (kind, index) = text.split_at(text.find(|c: char| c.is_ascii_digit())?);
+            let index = digits(index)?;
+            Some(Self(match kind {
+                "position" => LoopRef::Position(index),
+                "group" => LoopRef::Group(index),
+                "row" => LoopRef::Row(index),
+                "column" => LoopRef::Column(index),
+                _ => return None,
+            }))
         })
     }
 }

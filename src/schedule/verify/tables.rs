@@ -86,8 +86,8 @@ fn layer_faults(layer: &PlanLayer) -> Vec<String> {
         faults.extend(level_faults(layer, rows, columns));
     }
     let coding = &layer.coding;
-    let usable = coding.scale.is_finite() && coding.scale > 0.0;
-    if !(1..=16).contains(&coding.bits) || !usable {
+    let scaled = coding.scale.is_finite() && coding.scale > 0.0;
+    if !scaled || !(1..=16).contains(&coding.bits) {
         faults.push(format!("its inputs have {} bits and the scale {}", coding.bits, coding.scale));
     } else if !(coding.min_code()..=coding.max_code()).contains(&coding.zero_point) {
         faults.push(format!("its zero point {} is none of its codes", coding.zero_point));
