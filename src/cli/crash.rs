@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::CliError;
 
-/// What the first panic said, wherever it was.
-static FIRST: Mutex<Option<Crash>> = Mutex::new(None);
+/// What the last panic said, wherever it was: those before it were caught by
+/// whoever expected them, as the front-end does with tract's.
+static LAST: Mutex<Option<Crash>> = Mutex::new(None);
 
 /// A panic: what it said, where, and how it came there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,7 @@ pub struct Crash {
 /// error.
 pub fn guard<T>(work: impl FnOnce() -> T) -> Result<T, CliError> {
     panic::set_hook(Box::new(|info| {
-        // The first one is the cause; others follow from it.
-        first().get_or_insert_with(|| crash(info));
+        *last() = Some(crash(info));
     }));
     // Nothing that the work changes is looked at after a panic.
     let done = panic::catch_unwind(AssertUnwindSafe(work));
@@ -37,12 +37,12 @@ pub fn guard<T>(work: impl FnOnce() -> T) -> Result<T, CliError> {
             place: String::new(),
             backtrace: None,
         };
-        CliError::Crash(Box::new(first().take().unwrap_or_else(unknown)))
+        CliError::Crash(Box::new(last().take().unwrap_or_else(unknown)))
     })
 }
 
-fn first() -> MutexGuard<'static, Option<Crash>> {
-    FIRST.lock().unwrap_or_else(PoisonError::into_inner)
+fn last() -> MutexGuard<'static, Option<Crash>> {
+    LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn crash(info: &PanicHookInfo<'_>) -> Crash {

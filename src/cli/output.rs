@@ -64,8 +64,8 @@ impl Output {
     }
 
     /// What to say of an error that writing gave.
-    pub fn failure(&self, error: io::Error) -> CliError {
-        CliError::Write { file: name(&self.path), source: plain(error) }
+    pub fn failure(&self, source: io::Error) -> CliError {
+        CliError::Write { file: name(&self.path), source }
     }
 
     /// Writes all of it and finishes.
@@ -95,6 +95,8 @@ impl Content {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
+        // Asked first, since the system's own words are lost in what follows.
+        fs::metadata(folder)?;
         let mut unfinished = unfinished();
         let mut begin = tempfile::Builder::new();
         begin.prefix(".ohmc-");
@@ -148,10 +150,9 @@ impl Drop for Content {
 
 /// What the system says, without the temporary name that nobody gave.
 fn plain(error: io::Error) -> io::Error {
-    let source = error.get_ref().and_then(|wrapped| wrapped.source());
-    match source.and_then(|source| source.downcast_ref::<io::Error>()?.raw_os_error()) {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error,
+    match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::from(error.kind()),
     }
 }
 
