@@ -9,7 +9,7 @@
 //! | `prepare` | from MODEL or PLAN and options to something that can run |
 //! | `calibrate` | which inputs a model is calibrated on |
 //! | `items` | how a data set is cut into batches for a model |
-//! | `score` | accuracies, differences of outputs |
+//! | `score`, `evaluation` | accuracies and differences of outputs, and how they are told |
 //! | `files`, `output` | reading; writing whole files or none |
 //! | `error`, `render`, `crash` | what goes wrong, how it is said, bugs of ohmc |
 //! | `progress` | bars, for work that takes longer than a second |
@@ -24,6 +24,7 @@ mod completions;
 mod crash;
 mod error;
 mod eval;
+mod evaluation;
 mod files;
 mod interrupt;
 mod items;

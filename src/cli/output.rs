@@ -53,8 +53,8 @@ impl Output {
     /// Begins a file, so that one that cannot be written is found before the
     /// work and not after it.
     pub fn create(path: &Path) -> Result<Self, CliError> {
-        let content =
-            Content::create(path).map_err(|source| CliError::Write { file: name(path), source })?;
+        let failed = |error| CliError::Write { file: name(path), source: plain(error) };
+        let content = Content::create(path).map_err(failed)?;
         Ok(Self { path: path.to_path_buf(), content })
     }
 
