@@ -22,6 +22,8 @@ pub(super) struct Cifar<'a> {
     waiting: Vec<PathBuf>,
     current: Option<Stream>,
     n_inputs: Option<u64>,
+    /// The first file, which stands for all in messages.
+    first: String,
 }
 
 impl<'a> Cifar<'a> {
@@ -35,7 +37,8 @@ impl<'a> Cifar<'a> {
             n_inputs = n_inputs.zip(n_records).map(|(sum, n)| sum + n);
         }
         let waiting = paths.iter().rev().cloned().collect();
-        Ok(Self { files, waiting, current: None, n_inputs })
+        let first = paths.first().map_or(String::new(), |path| path.display().to_string());
+        Ok(Self { files, waiting, current: None, n_inputs, first })
     }
 
     /// The next file's stream, `None` after the last.
@@ -50,7 +53,7 @@ impl<'a> Cifar<'a> {
 
 impl Source for Cifar<'_> {
     fn columns(&self) -> Vec<Column> {
-        let file = "CIFAR-10".to_owned();
+        let file = self.first.clone();
         let shape = vec![3, 32, 32];
         vec![Column { file, shape, element_type: ElementType::U8, is_image: true }]
     }
@@ -170,6 +173,13 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn messages_name_the_file() {
+        let files = two_files(false);
+        let cifar = Cifar::open(&files, &["a.bin".into(), "b.bin".into()]).unwrap();
+        assert_eq!(cifar.columns()[0].file, "a.bin");
     }
 
     #[test]

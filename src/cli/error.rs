@@ -1,0 +1,420 @@
+//! What can go wrong on the command line, with what the library says of its
+//! own part.
+
+use std::io;
+
+use ohmc::compiler::CompileError;
+use ohmc::data::DataError;
+use ohmc::diagnostic::{Diagnostic, Explain, nearest};
+use ohmc::format::FormatError;
+use ohmc::frontend::FrontendError;
+use ohmc::mapping::MappingError;
+use ohmc::runtime::RunError;
+use ohmc::target::{TargetError, builtin_names};
+use thiserror::Error;
+
+use super::crash::Crash;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+#[error("{}", self.diagnostics().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub enum CliError {
+    /// A model that cannot be read.
+    Frontend(#[from] Box<FrontendError>),
+    /// A target that is wrong.
+    Target(#[from] TargetError),
+    /// A plan or a stored calibration.
+    Format(#[from] Box<FormatError>),
+    /// Data.
+    Data(#[from] Box<DataError>),
+    /// A run that failed.
+    Run(#[from] RunError),
+    /// A model that does not compile for a target.
+    Compile {
+        /// Why.
+        error: Box<CompileError>,
+        /// File of the model.
+        model: String,
+        /// The target, as the user called it.
+        target: String,
+        /// The floorplan, if one was given.
+        floorplan: Option<String>,
+    },
+    /// A file that cannot be read.
+    Read {
+        /// File.
+        file: String,
+        /// What it was to be.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file that is no text.
+    NotText {
+        /// File.
+        file: String,
+        /// What it was to be.
+        what: &'static str,
+        /// Bytes of text before the first that is not.
+        position: usize,
+    },
+    /// A file that cannot be written.
+    Write {
+        /// File.
+        file: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Standard output that cannot be written.
+    Print(io::Error),
+    /// Nowhere to put results that do not stay in memory.
+    Scratch(io::Error),
+    /// A name that no target has, and that no file has.
+    UnknownTarget {
+        /// The name.
+        name: String,
+    },
+    /// A model without `--target`.
+    NoTarget {
+        /// The model.
+        file: String,
+    },
+    /// Options that make no sense for a plan.
+    BelongsToModel {
+        /// The plan.
+        file: String,
+        /// The options.
+        options: Vec<&'static str>,
+    },
+    /// The reference is wanted, of a plan.
+    NoReference {
+        /// The plan.
+        file: String,
+    },
+    /// A plan where a model is needed.
+    IsPlan {
+        /// The plan.
+        file: String,
+    },
+    /// Preprocessing given again, and other than the plan's.
+    OtherPreprocessing {
+        /// The plan.
+        file: String,
+        /// The options that differ.
+        options: Vec<&'static str>,
+        /// What the plan says.
+        planned: String,
+    },
+    /// A floorplan that is not of its form.
+    Floorplan {
+        /// File.
+        file: String,
+        /// What the YAML reader says.
+        reason: String,
+    },
+    /// The evaluated data was given to calibrate on, and has no part for that.
+    CalibratesOnEvaluated {
+        /// The data.
+        file: String,
+    },
+    /// The model fails on inputs that ohmc made up.
+    Synthetic(RunError),
+    /// An output that the model does not have.
+    UnknownOutput {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A label beyond the classes of the model.
+    Label {
+        /// The data.
+        file: String,
+        /// Which input, from 0.
+        input: u64,
+        /// Its label.
+        label: u32,
+        /// The output with the scores.
+        output: String,
+        /// How many there are.
+        n_classes: usize,
+    },
+    /// Nothing to measure against.
+    NothingToCompare {
+        /// The data.
+        file: String,
+    },
+    /// Two results that would be written to one file.
+    SameFile {
+        /// The file.
+        file: String,
+        /// What names it.
+        options: [&'static str; 2],
+    },
+    /// The system gives no threads.
+    Threads {
+        /// How many were asked for, 0 for one a core.
+        n_threads: usize,
+        /// What the system says.
+        reason: String,
+    },
+    /// A bug.
+    Crash(Box<Crash>),
+}
+
+impl From<FrontendError> for CliError {
+    fn from(error: FrontendError) -> Self {
+        Self::Frontend(Box::new(error))
+    }
+}
+
+impl From<FormatError> for CliError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(Box::new(error))
+    }
+}
+
+impl From<DataError> for CliError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+impl CliError {
+    /// Whether whoever reads standard output has stopped reading.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Print(source) if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// What the process says of it at its end.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoTarget { .. }
+            | Self::BelongsToModel { .. }
+            | Self::NoReference { .. }
+            | Self::NothingToCompare { .. }
+            | Self::SameFile { .. } => 2,
+            Self::Crash(_) => 101,
+            _ => 1,
+        }
+    }
+}
+
+impl Explain for CliError {
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Frontend(error) => error.diagnostics(),
+            Self::Target(error) => error.diagnostics(),
+            Self::Format(error) => error.diagnostics(),
+            Self::Data(error) => error.diagnostics(),
+            Self::Run(error) => error.diagnostics(),
+            Self::Compile { error, model, target, floorplan } => {
+                let places = places(error, model, target, floorplan.as_deref());
+                let placed = |diagnostic: Diagnostic| {
+                    places.iter().fold(diagnostic, |d, (file, what)| d.at(file, what))
+                };
+                error.diagnostics().into_iter().map(placed).collect()
+            }
+            Self::Synthetic(error) => error
+                .diagnostics()
+                .into_iter()
+                .map(|diagnostic| {
+                    diagnostic
+                        .note("this happened on synthetic inputs, made up to calibrate on")
+                        .help("give real inputs with `--calibrate DATA`")
+                })
+                .collect(),
+            _ => vec![self.diagnostic()],
+        }
+    }
+}
+
+impl CliError {
+    /// The one complaint of an error that is the command line's own.
+    fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Read { file, what, source } => {
+                Diagnostic::error(format!("cannot read {what} `{file}`: {source}"))
+            }
+            Self::NotText { file, what, position } => {
+                Diagnostic::error(format!("{what} `{file}` is no text"))
+                    .note(format!("byte {position} is not UTF-8"))
+            }
+            Self::Write { file, source } => {
+                Diagnostic::error(format!("cannot write `{file}`: {source}"))
+                    .note("nothing was left behind")
+            }
+            Self::Print(source) => {
+                Diagnostic::error(format!("cannot write to standard output: {source}"))
+            }
+            Self::Scratch(source) => {
+                let folder = std::env::temp_dir();
+                Diagnostic::error(format!("cannot keep outputs to compare with: {source}"))
+                    .at(folder.display().to_string(), "")
+                    .help("name a folder with more room in `TMPDIR`")
+            }
+            Self::UnknownTarget { name } => unknown_target(name),
+            Self::NoTarget { file } => {
+                Diagnostic::error("a model needs `--target`, the chip to compile it for")
+                    .at(file, "")
+                    .help("`ohmc targets` lists those that are built in")
+            }
+            Self::BelongsToModel { file, options } => {
+                let (options, verb) = (list(options), if options.len() > 1 { "do" } else { "does" });
+                Diagnostic::error(format!("{options} {verb} not apply to a plan"))
+                    .at(file, "")
+                    .note("a plan is compiled already, with the options given then")
+                    .help("give the model instead of the plan, or leave this out")
+            }
+            Self::NoReference { file } => Diagnostic::error("`--reference` needs a model, not a plan")
+                .at(file, "")
+                .note("the reference must owe nothing to the plan that it is to check")
+                .help("give the model, with the options that the plan was compiled with"),
+            Self::IsPlan { file } => {
+                Diagnostic::error(format!("`{file}` is a plan, compiled already"))
+                    .at(file, "")
+                    .help("`ohmc report` shows it, `ohmc run` and `ohmc eval` execute it")
+            }
+            Self::OtherPreprocessing { file, options, planned } => {
+                Diagnostic::error(format!("{} is not as in the plan", list(options)))
+                    .at(file, "")
+                    .note(format!("the plan was compiled for: {planned}"))
+                    .help("leave it out, or compile the model again with other preprocessing")
+            }
+            Self::Floorplan { file, reason } => {
+                let diagnostic =
+                    Diagnostic::error(format!("`{file}` is not a floorplan: {reason}"));
+                match position(reason) {
+                    Some(position) => diagnostic.at_position(file, position, ""),
+                    None => diagnostic.at(file, ""),
+                }
+                .help("its form: `layers: {NAME: {slice_inputs: 9, replicas: 2, spots: [1, 3]}}`")
+            }
+            Self::CalibratesOnEvaluated { file } => {
+                Diagnostic::error(format!("`{file}` is what is evaluated"))
+                    .note("what is calibrated on must not be evaluated, and it has no training part")
+                    .help("name other data, or leave `--calibrate` out for synthetic inputs")
+            }
+            Self::UnknownOutput { name, known } => {
+                let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+                let diagnostic = Diagnostic::error(format!("the model has no output `{name}`"))
+                    .note(format!("it has {}", names.join(", ")));
+                match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic,
+                }
+            }
+            Self::Label { file, input, label, output, n_classes } => Diagnostic::error(format!(
+                "input {input} has the label {label}, the model has {n_classes} classes"
+            ))
+            .at(file, format!("input {input}"))
+            .note(format!("output `{output}` gives {n_classes} scores an input, 0 to {}", n_classes.saturating_sub(1)))
+            .help("choose the output with `--output`, or give the labels that belong to this model with `--labels`"),
+            Self::NothingToCompare { file } => {
+                Diagnostic::error("there is nothing to compare the outputs with")
+                    .at(file, "no labels")
+                    .help("give `--labels`, or leave `--no-float` out")
+            }
+            Self::SameFile { file, options: [one, other] } => {
+                Diagnostic::error(format!("`{one}` and `{other}` name one file, `{file}`"))
+                    .help("give each a name of its own")
+            }
+            Self::Threads { n_threads, reason } => {
+                let threads = match n_threads {
+                    0 => "threads".to_string(),
+                    n => format!("{n} threads"),
+                };
+                Diagnostic::error(format!("the system gives no {threads}: {reason}"))
+                    .help("try fewer with `--threads`")
+            }
+            Self::Crash(crash) => {
+                let place = match crash.place.as_str() {
+                    "" => String::new(),
+                    place => format!(" at {place}"),
+                };
+                let diagnostic = Diagnostic::error(format!("ohmc stopped: {}", crash.message))
+                    .note(format!("ohmc {}{place}", ohmc::format::OHMC_VERSION));
+                let diagnostic = match &crash.backtrace {
+                    Some(backtrace) => diagnostic.note(format!("backtrace\n{backtrace}")),
+                    None => diagnostic,
+                };
+                diagnostic.help("this is a bug in ohmc; please report it with the command and the model")
+            }
+            // The library's, which `diagnostics` has said.
+            error => Diagnostic::error(error.to_string()),
+        }
+    }
+}
+
+/// Where in the user's files a model that does not compile is at fault.
+fn places(
+    error: &CompileError,
+    model: &str,
+    target: &str,
+    floorplan: Option<&str>,
+) -> Vec<(String, String)> {
+    match error {
+        CompileError::Mapping(MappingError::TooLarge { .. }) => {
+            vec![(model.to_string(), String::new()), (target.to_string(), "`chip.pes`".to_string())]
+        }
+        CompileError::Mapping(MappingError::Floorplan { layer, .. }) => {
+            let file = floorplan.unwrap_or(model);
+            vec![(file.to_string(), format!("`layers.{layer}`"))]
+        }
+        _ => vec![(model.to_string(), String::new())],
+    }
+}
+
+fn unknown_target(name: &str) -> Diagnostic {
+    let known: Vec<&str> = builtin_names().collect();
+    let diagnostic = Diagnostic::error(format!("there is no target `{name}`"))
+        .note(format!("built in are {}; a file of that name is not there either", list(&known)));
+    match nearest(name, known) {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None => diagnostic.help("give one of these names, or the path of a YAML file"),
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Line and column from the words of the YAML reader: `... at line 3 column 5`.
+fn position(reason: &str) -> Option<(usize, usize)> {
+    let (_, place) = reason.rsplit_once("at line ")?;
+    let (line, column) = place.split_once(" column ")?;
+    let digits = column.find(|c: char| !c.is_ascii_digit()).unwrap_or(column.len());
+    Some((line.parse().ok()?, column[..digits].parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Messages lead somewhere.
+
+    use super::*;
+
+    #[test]
+    fn a_mistyped_target_is_recognised() {
+        let error = CliError::UnknownTarget { name: "yao2020-chop".to_string() };
+        let text = error.to_string();
+        assert!(text.contains("did you mean `yao2020-chip`?"), "{text}");
+        let text = CliError::UnknownTarget { name: "zzz".to_string() }.to_string();
+        assert!(text.contains("`ideal`") && text.contains("YAML"), "{text}");
+    }
+
+    #[test]
+    fn positions_are_taken_from_the_yaml_readers_words() {
+        assert_eq!(position("layers: unknown field `a` at line 3 column 15"), Some((3, 15)));
+        assert_eq!(position("no position"), None);
+    }
+
+    #[test]
+    fn exit_codes_tell_usage_input_and_bugs_apart() {
+        let usage = CliError::NoTarget { file: "x.onnx".to_string() };
+        let input = CliError::UnknownTarget { name: "x".to_string() };
+        let crash = Crash { message: "m".to_string(), place: String::new(), backtrace: None };
+        assert_eq!(usage.exit_code(), 2);
+        assert_eq!(input.exit_code(), 1);
+        assert_eq!(CliError::Crash(Box::new(crash)).exit_code(), 101);
+    }
+}

@@ -1,0 +1,390 @@
+//! Groups of options that several commands take.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ohmc::data::{ChannelOrder, Preprocess};
+use ohmc::frontend::{Axis, FrontendOptions, Model};
+use ohmc::quantize::{InputRule, QuantizeOptions, RangeRule, WeightRule};
+use ohmc::target::Override;
+
+use super::error::CliError;
+
+/// Inputs looked at to calibrate, unless said otherwise: enough for the ranges
+/// of activations to settle.
+const CALIBRATION_LIMIT: u64 = 256;
+
+/// Options that belong to the compilation of a model; a plan has them behind
+/// it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Compilation")]
+pub struct Compilation {
+    /// Chip to compile for: a name that `ohmc targets` lists, or a YAML file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: Option<String>,
+
+    /// Change a key of the target, as in `readout.adc_bits=6`; repeatable.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
+    pub overrides: Vec<Override>,
+
+    /// Shape of an input, as in `image=N,3,32,32`, N being the batch; repeatable.
+    #[arg(long = "shape", value_name = "NAME=EXTENTS", value_parser = parse_shape)]
+    pub shapes: Vec<(String, Vec<Axis>)>,
+
+    /// What to choose the ranges of codes from: data, of which a folder's
+    /// training part is taken, or a stored calibration.
+    #[arg(long, value_name = "DATA|STORED")]
+    pub calibrate: Option<PathBuf>,
+
+    /// Inputs to calibrate on at most [default: 256].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub calibration_limit: Option<u64>,
+
+    /// Store the calibration, to be given to `--calibrate` another time.
+    #[arg(long, value_name = "FILE")]
+    pub save_calibration: Option<PathBuf>,
+
+    /// How weights become levels: with a scale for each output column that
+    /// makes the least error, or with one scale a layer [default: per-column].
+    #[arg(long, value_name = "RULE")]
+    pub weights: Option<Weights>,
+
+    /// Range that input codes cover: of least squared error (mse), of a share
+    /// of the values (percentile:99.9), or of all (minmax) [default: mse].
+    #[arg(long, value_name = "RULE", value_parser = parse_range)]
+    pub range: Option<RangeRule>,
+
+    /// Codes of inputs that may be negative: two's complement, or unsigned
+    /// with a zero point [default: twos-complement].
+    #[arg(long, value_name = "CODING")]
+    pub inputs_coding: Option<InputsCoding>,
+
+    /// Copies of a layer that work at the same time, as in `conv1=3`;
+    /// repeatable.
+    #[arg(long = "replicas", value_name = "LAYER=N", value_parser = parse_replicas)]
+    pub replicas: Vec<(String, u32)>,
+
+    /// YAML file that pins layers or slices of them to PEs.
+    #[arg(long, value_name = "FILE")]
+    pub floorplan: Option<PathBuf>,
+}
+
+/// `--weights`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Weights {
+    /// A scale for each output column, of least squared error.
+    PerColumn,
+    /// One scale a layer, nearest level.
+    Plain,
+}
+
+/// `--inputs-coding`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum InputsCoding {
+    /// The top bit-plane counts negative.
+    TwosComplement,
+    /// Unsigned with a zero point.
+    Affine,
+}
+
+impl Compilation {
+    /// The options that were given, as they are written.
+    pub fn given(&self) -> Vec<&'static str> {
+        [
+            ("--target", self.target.is_some()),
+            ("--set", !self.overrides.is_empty()),
+            ("--shape", !self.shapes.is_empty()),
+            ("--calibrate", self.calibrate.is_some()),
+            ("--calibration-limit", self.calibration_limit.is_some()),
+            ("--save-calibration", self.save_calibration.is_some()),
+            ("--weights", self.weights.is_some()),
+            ("--range", self.range.is_some()),
+            ("--inputs-coding", self.inputs_coding.is_some()),
+            ("--replicas", !self.replicas.is_empty()),
+            ("--floorplan", self.floorplan.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// Inputs to calibrate on at most.
+    pub fn calibration_limit(&self) -> u64 {
+        self.calibration_limit.unwrap_or(CALIBRATION_LIMIT)
+    }
+
+    /// What is fixed about the model; of two shapes for one input the last
+    /// counts.
+    pub fn frontend(&self) -> FrontendOptions {
+        FrontendOptions { shapes: self.shapes.iter().cloned().collect() }
+    }
+
+    /// What is chosen about quantisation.
+    pub fn quantize(&self) -> QuantizeOptions {
+        let weights = match self.weights {
+            Some(Weights::PerColumn) => WeightRule::PerColumn,
+            Some(Weights::Plain) => WeightRule::Plain,
+            None => WeightRule::default(),
+        };
+        let inputs = match self.inputs_coding {
+            Some(InputsCoding::TwosComplement) => InputRule::TwosComplement,
+            Some(InputsCoding::Affine) => InputRule::Affine,
+            None => InputRule::default(),
+        };
+        QuantizeOptions { weights, range: self.range.unwrap_or_default(), inputs }
+    }
+}
+
+/// What is done to numbers before a floating-point input gets them; kept in
+/// the plan.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Preprocessing: (x * scale - mean) / std")]
+pub struct Preprocessing {
+    /// Factor for every number, as in `1/127.5`; without it bytes are divided
+    /// by 255 and other numbers left alone.
+    #[arg(long, value_name = "X", allow_hyphen_values = true, value_parser = parse_factor)]
+    pub scale: Option<f32>,
+
+    /// Taken off after scaling: one number, or one a channel.
+    #[arg(long, value_name = "X,...", allow_hyphen_values = true, value_delimiter = ',')]
+    pub mean: Vec<f32>,
+
+    /// Divides last: one number, or one a channel.
+    #[arg(long, value_name = "X,...", allow_hyphen_values = true, value_delimiter = ',')]
+    pub std: Vec<f32>,
+
+    /// Order in which the model takes colours [default: rgb].
+    #[arg(long, value_name = "ORDER")]
+    pub channel_order: Option<Order>,
+}
+
+/// `--channel-order`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Order {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+impl From<Order> for ChannelOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Rgb => Self::Rgb,
+            Order::Bgr => Self::Bgr,
+        }
+    }
+}
+
+impl Preprocessing {
+    /// As given, the rest by default.
+    pub fn chosen(&self) -> Preprocess {
+        Preprocess {
+            scale: self.scale,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            channel_order: self.channel_order.map_or(ChannelOrder::default(), Into::into),
+        }
+    }
+
+    /// What a plan says, with which all that is given again must agree.
+    pub fn agreed(&self, plan: &Preprocess, file: &str) -> Result<(), CliError> {
+        let order = self.channel_order.map(ChannelOrder::from);
+        let differs = [
+            ("--scale", self.scale.is_some_and(|scale| Some(scale) != plan.scale)),
+            ("--mean", !self.mean.is_empty() && self.mean != plan.mean),
+            ("--std", !self.std.is_empty() && self.std != plan.std),
+            ("--channel-order", order.is_some_and(|order| order != plan.channel_order)),
+        ];
+        let options: Vec<_> =
+            differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+        if options.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::OtherPreprocessing {
+            file: file.to_string(),
+            options,
+            planned: plan.describe(),
+        })
+    }
+}
+
+/// Which inputs are run, and which output counts.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct Selection {
+    /// Only the first N inputs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+
+    /// One of several outputs of the model.
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+}
+
+impl Selection {
+    /// The outputs that are wanted, by their number in the model.
+    pub fn outputs(&self, model: &Model) -> Result<Vec<usize>, CliError> {
+        let Some(name) = &self.output else { return Ok((0..model.outputs.len()).collect()) };
+        match model.outputs.iter().position(|known| known == name) {
+            Some(index) => Ok(vec![index]),
+            None => {
+                Err(CliError::UnknownOutput { name: name.clone(), known: model.outputs.clone() })
+            }
+        }
+    }
+}
+
+/// Whether one item of this shape can be the scores of classes: a single axis
+/// that has more than one place.
+pub fn are_scores(item: &[usize]) -> bool {
+    item.iter().filter(|&&extent| extent != 1).count() == 1 && !item.contains(&0)
+}
+
+/// What the chip's randomness comes from.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Chip")]
+pub struct Seed {
+    /// Seed of the chip: of its cells' errors and of its noise.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// How many threads work.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Work")]
+pub struct Threads {
+    /// Threads to use [default: one a core]; results do not depend on them.
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// More threads than any machine has cores, and few enough to be had.
+const THREADS_MAX: usize = 1024;
+
+fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    let wrong = || format!("give a number from 1 to {THREADS_MAX}");
+    text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= THREADS_MAX).ok_or_else(wrong)
+}
+
+impl Threads {
+    /// Sets the number of threads, once and before any work.
+    pub fn set(&self) -> Result<(), CliError> {
+        let n_threads = self.threads.map_or(0, NonZeroUsize::get);
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(n_threads)
+            .build_global()
+            .map_err(|error| CliError::Threads { n_threads, reason: error.to_string() })
+    }
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+pub fn parse_override(text: &str) -> Result<Override, String> {
+    Override::parse(text).map_err(|_| {
+        "give a key of the target and its value, as in `readout.adc_bits=8`".to_string()
+    })
+}
+
+fn parse_factor(text: &str) -> Result<f32, String> {
+    let number = |text: &str| text.trim().parse::<f32>().map_err(|error| error.to_string());
+    match text.split_once('/') {
+        Some((above, below)) => Ok(number(above)? / number(below)?),
+        None => number(text),
+    }
+}
+
+fn parse_shape(text: &str) -> Result<(String, Vec<Axis>), String> {
+    let wrong = || "give an input and its extents, as in `image=N,3,32,32`".to_string();
+    let (name, extents) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let axis = |text: &str| match text.trim() {
+        "N" | "n" => Ok(Axis::Batch),
+        "0" => Err("an extent of 0 leaves no values".to_string()),
+        extent => extent.parse().map(Axis::Fixed).map_err(|_| wrong()),
+    };
+    let axes = match extents.trim() {
+        // A scalar.
+        "" => Vec::new(),
+        extents => extents.split(',').map(axis).collect::<Result<_, _>>()?,
+    };
+    if name.is_empty() { Err(wrong()) } else { Ok((name.to_string(), axes)) }
+}
+
+fn parse_replicas(text: &str) -> Result<(String, u32), String> {
+    let wrong = || "give a layer and its copies, at least 1, as in `conv1=3`".to_string();
+    let (name, copies) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let copies = copies.trim().parse().ok().filter(|&n: &u32| n > 0).ok_or_else(wrong)?;
+    if name.is_empty() { Err(wrong()) } else { Ok((name.to_string(), copies)) }
+}
+
+fn parse_range(text: &str) -> Result<RangeRule, String> {
+    match text.split_once(':') {
+        None if text == "mse" => Ok(RangeRule::Mse),
+        None if text == "minmax" => Ok(RangeRule::MinMax),
+        Some(("percentile", percent)) => {
+            let percent: f64 = percent.trim().parse().unwrap_or(f64::NAN);
+            if percent > 0.0 && percent <= 100.0 {
+                Ok(RangeRule::Percentile(percent / 100.0))
+            } else {
+                Err("a percentile is above 0 and at most 100".to_string())
+            }
+        }
+        _ => Err("give `mse`, `minmax` or `percentile:P`, P in percent".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What is accepted, and what is refused.
+    #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn shapes_have_a_name_and_extents() {
+        let axes = vec![Axis::Batch, Axis::Fixed(3)];
+        assert_eq!(parse_shape("a=b=N, 3").unwrap(), ("a=b".to_string(), axes));
+        assert_eq!(parse_shape("x=").unwrap(), ("x".to_string(), Vec::new()));
+        for wrong in ["x", "=1", "x=1,,2", "x=-1", "x=0", "x=a"] {
+            assert!(parse_shape(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ranges_have_a_name_and_a_share() {
+        assert_eq!(parse_range("percentile:99.9").unwrap(), RangeRule::Percentile(99.9 / 100.0));
+        for wrong in ["percentile", "percentile:0", "percentile:101", "percentile:x", "mse:1", ""] {
+            assert!(parse_range(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn factors_may_be_fractions_and_copies_may_not_be_none() {
+        assert_eq!(parse_factor("1/4").unwrap(), 0.25);
+        assert_eq!(parse_replicas("a=b=3").unwrap(), ("a=b".to_string(), 3));
+        assert!(parse_replicas("a=0").is_err() && parse_threads("0").is_err());
+    }
+
+    #[test]
+    fn a_plan_agrees_with_what_is_given_again_or_not() {
+        let plan = Preprocess { mean: vec![0.5], ..Preprocess::default() };
+        let given = Preprocessing { mean: vec![0.5], ..Preprocessing::default() };
+        assert!(given.agreed(&plan, "x.plan").is_ok());
+        assert!(Preprocessing::default().agreed(&plan, "x.plan").is_ok());
+        let given = Preprocessing { std: vec![0.5], ..given };
+        let Err(CliError::OtherPreprocessing { options, .. }) = given.agreed(&plan, "x.plan")
+        else {
+            panic!("accepted");
+        };
+        assert_eq!(options, ["--std"]);
+    }
+}

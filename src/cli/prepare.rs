@@ -1,0 +1,343 @@
+//! From MODEL or PLAN and options to something that can be reported on or run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use ohmc::compiler::{self, CompileOptions};
+use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
+use ohmc::diagnostic::Diagnostic;
+use ohmc::format::{self, PlanFile, PreprocessForm};
+use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
+use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
+use ohmc::quantize::{Calibration, QuantizedLayers};
+use ohmc::report::{Report, ReportParts};
+use ohmc::schedule::ExecutionPlan;
+use ohmc::target::{Target, builtin};
+use ohmc::tensor::ElementType;
+
+use super::calibrate::Calibrating;
+use super::error::CliError;
+use super::files;
+use super::items::Items;
+use super::options::{Compilation, Preprocessing};
+use super::output::{Output, counted};
+use super::progress::Progress;
+use super::render;
+
+/// What a command was given.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// MODEL or PLAN.
+    pub file: &'a Path,
+    /// How a model is compiled.
+    pub compilation: &'a Compilation,
+    /// What is done to numbers.
+    pub preprocessing: &'a Preprocessing,
+    /// The data that the command is about, if there is any.
+    pub data: Option<&'a Path>,
+    /// Whether that data is to measure by: then it must not be calibrated on.
+    pub measures: bool,
+}
+
+/// A compiled model, ready for use.
+#[derive(Debug)]
+pub struct Prepared {
+    /// MODEL or PLAN, as the user gave it.
+    pub file: String,
+    /// The model.
+    pub model: Model,
+    /// What it takes.
+    pub items: Items,
+    /// What is done to numbers before.
+    pub preprocess: Preprocess,
+    /// The chip.
+    pub target: Target,
+    /// What the chip does.
+    pub plan: ExecutionPlan,
+    /// What is known of a model that was compiled just now; a plan does not
+    /// say it.
+    pub made: Option<Made>,
+}
+
+/// What a compilation leaves beside its plan.
+#[derive(Debug)]
+pub struct Made {
+    /// The model's files.
+    pub files: ModelFiles,
+    /// What was fixed about it.
+    pub options: FrontendOptions,
+    /// What it was calibrated on.
+    pub calibration: Source,
+    /// The integers.
+    pub quantized: QuantizedLayers,
+    /// Where each sits.
+    pub mapping: Mapping,
+}
+
+/// What a calibration was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The data's name, or that it was synthetic.
+    pub name: String,
+    /// How many inputs.
+    pub n_inputs: u64,
+}
+
+impl Request<'_> {
+    /// Compiles a model, or loads a plan; which one it is, its content tells.
+    pub fn prepare(self) -> Result<Prepared, CliError> {
+        match is_archive(self.file)? {
+            true => self.load(),
+            false => self.compile(),
+        }
+    }
+
+    /// Compiles a model; a plan is refused.
+    pub fn compile_only(self) -> Result<Prepared, CliError> {
+        match is_archive(self.file)? {
+            true => Err(CliError::IsPlan { file: files::name(self.file) }),
+            false => self.compile(),
+        }
+    }
+
+    fn load(self) -> Result<Prepared, CliError> {
+        let file = files::name(self.file);
+        let options = self.compilation.given();
+        if !options.is_empty() {
+            return Err(CliError::BelongsToModel { file, options });
+        }
+        let cannot = |source| CliError::Read { file: file.clone(), what: "the plan", source };
+        let reader = files::open(self.file).map_err(cannot)?;
+        let progress = Progress::start("reading the plan", None);
+        let stored = PlanFile::read_from(std::io::BufReader::new(reader), &file)?;
+        let model = frontend::read(&stored.model, &stored.options, &file)?;
+        stored.check_model(&model.canonical_text(), &file)?;
+        drop(progress);
+        let preprocess = from_form(&stored.preprocess);
+        self.preprocessing.agreed(&preprocess, &file)?;
+        let items = Items::new(&model);
+        let (target, plan) = (stored.target, stored.plan);
+        Ok(Prepared { file, model, items, preprocess, target, plan, made: None })
+    }
+
+    fn compile(self) -> Result<Prepared, CliError> {
+        let file = files::name(self.file);
+        let Some(target_name) = &self.compilation.target else {
+            return Err(CliError::NoTarget { file });
+        };
+        // What is quick to find wrong comes first.
+        let target = target(target_name, self.compilation)?;
+        let mapping = self.mapping_options()?;
+        let preprocess = self.preprocessing.chosen();
+        preprocess.check().map_err(DataError::from)?;
+        let store = self.compilation.save_calibration.as_deref().map(Output::create).transpose()?;
+        let model_files = model_files(self.file)?;
+        let options = self.compilation.frontend();
+        let reading = Progress::start("reading the model", None);
+        let model = frontend::read(&model_files, &options, &file)?;
+        drop(reading);
+        check_use(&preprocess, &model)?;
+        warn_of_no_arrays(&model, &file);
+        let items = Items::new(&model);
+        if let Some(data) = self.data {
+            // Data that does not fit is found before the work.
+            let preprocess = preprocess.clone();
+            items.open(data, &DataOptions { preprocess, ..DataOptions::default() })?;
+        }
+        let calibration = Calibrating {
+            model: &model,
+            items: &items,
+            preprocess: &preprocess,
+            compilation: self.compilation,
+            data: self.data,
+            measures: self.measures,
+        }
+        .calibration()?;
+        let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
+        let compiling = Progress::start("compiling", None);
+        let compiled =
+            compiler::compile(&model, &target, &calibration, &chosen).map_err(|error| {
+                CliError::Compile {
+                    error: Box::new(error),
+                    model: file.clone(),
+                    target: target_name.clone(),
+                    floorplan: self.compilation.floorplan.as_deref().map(files::name),
+                }
+            })?;
+        drop(compiling);
+        if let Some(store) = store {
+            store.finish_with(&format::write_calibration(&calibration)?)?;
+        }
+        let made = Made {
+            files: model_files,
+            options,
+            calibration: Source::of(calibration),
+            quantized: compiled.quantized,
+            mapping: compiled.mapping,
+        };
+        let (plan, made) = (compiled.plan, Some(made));
+        Ok(Prepared { file, model, items, preprocess, target, plan, made })
+    }
+
+    fn mapping_options(self) -> Result<MappingOptions, CliError> {
+        let floorplan = match &self.compilation.floorplan {
+            None => Floorplan::default(),
+            Some(path) => {
+                let text = files::read_text(path, "the floorplan")?;
+                Floorplan::from_yaml(&text)
+                    .map_err(|reason| CliError::Floorplan { file: files::name(path), reason })?
+            }
+        };
+        let replicas = self.compilation.replicas.iter().cloned().collect();
+        Ok(MappingOptions { replicas, floorplan })
+    }
+}
+
+impl Source {
+    fn of(calibration: Calibration) -> Self {
+        Self { name: calibration.source, n_inputs: calibration.n_inputs }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.n_inputs > 0 {
+            write!(f, "{}, ", counted(self.n_inputs, "input"))?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+impl Prepared {
+    /// What it takes of the chip.
+    pub fn report(&self) -> Report {
+        let calibration = match &self.made {
+            Some(made) => made.calibration.to_string(),
+            None => "as the plan was compiled".to_string(),
+        };
+        Report::new(&ReportParts {
+            model_name: &self.file,
+            graph: &self.model.graph,
+            plan: &self.plan,
+            target: &self.target,
+            preprocessing: &self.preprocess.describe(),
+            calibration: &calibration,
+        })
+    }
+
+    /// The signed levels of a pair: 15 where a cell has 8.
+    pub fn n_levels(&self) -> u32 {
+        2 * u32::from(self.target.cell.max_level()) + 1
+    }
+}
+
+/// The target of this name or in this file, with what `--set` changes.
+pub fn target(name: &str, compilation: &Compilation) -> Result<Target, CliError> {
+    let text = target_text(name)?;
+    Ok(Target::from_yaml(&text, name, &compilation.overrides)?)
+}
+
+/// The YAML of a target: built in, or a file.
+pub fn target_text(name: &str) -> Result<String, CliError> {
+    if let Some(text) = builtin(name) {
+        return Ok(text.to_string());
+    }
+    let path = Path::new(name);
+    let is_path = path.extension().is_some() || path.components().count() > 1;
+    if !path.exists() && !is_path {
+        return Err(CliError::UnknownTarget { name: name.to_string() });
+    }
+    files::read_text(path, "the target")
+}
+
+/// The model's file and the weight files that it names, which lie beside it;
+/// one that is missing the front-end will name.
+fn model_files(path: &Path) -> Result<ModelFiles, CliError> {
+    let onnx = Arc::new(files::read(path, "the model")?);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut external = BTreeMap::new();
+    for location in frontend::external_locations(&onnx, &files::name(path))? {
+        let weights = folder.join(&location);
+        if weights.exists() {
+            external.insert(location, Arc::new(files::read(&weights, "the weight file")?));
+        }
+    }
+    Ok(ModelFiles { onnx, external })
+}
+
+/// Whether a file is a zip, as plans are and models are not: by its first
+/// bytes, or, should these be damaged, by our seal at its end.
+fn is_archive(path: &Path) -> Result<bool, CliError> {
+    const SEAL: &[u8] = b"ohmc sha256 ";
+    const TAIL: u64 = SEAL.len() as u64 + 64;
+    let look = || {
+        let mut file: File = files::open(path)?;
+        let mut head = Vec::new();
+        file.by_ref().take(2).read_to_end(&mut head)?;
+        if head == b"PK" {
+            return Ok(true);
+        }
+        let mut tail = Vec::new();
+        // What cannot be sought in, a pipe, is no plan.
+        let size = file.seek(SeekFrom::End(0)).unwrap_or(0);
+        if size > TAIL {
+            file.seek(SeekFrom::Start(size - TAIL))?;
+            file.read_to_end(&mut tail)?;
+        }
+        Ok(tail.starts_with(SEAL))
+    };
+    look().map_err(|source| CliError::Read {
+        file: files::name(path),
+        what: "the model or plan",
+        source,
+    })
+}
+
+/// Preprocessing must have an input to work on.
+fn check_use(preprocess: &Preprocess, model: &Model) -> Result<(), CliError> {
+    let is_float = |t: ElementType| matches!(t, ElementType::F32 | ElementType::F64);
+    match model.inputs.first() {
+        Some(first)
+            if preprocess.is_explicit()
+                && !model.inputs.iter().any(|input| is_float(input.element_type)) =>
+        {
+            let (input, takes) = (first.name.clone(), first.element_type.to_string());
+            Err(DataError::from(PreprocessError::NoFloatInput { input, takes }).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn warn_of_no_arrays(model: &Model, file: &str) {
+    if model.graph.crossbar_layers().next().is_some() {
+        return;
+    }
+    let n_layers = model.graph.order().len();
+    render::show_all(&[Diagnostic::warning("the model has no layer for arrays")
+        .at(file, "")
+        .note(format!("{}, nothing but digital work", counted(n_layers as u64, "layer")))
+        .help("`--emit graph` shows why: a layer on arrays multiplies with a constant matrix")]);
+}
+
+/// Preprocessing as a plan keeps it.
+pub fn to_form(preprocess: &Preprocess) -> PreprocessForm {
+    PreprocessForm {
+        scale: preprocess.scale,
+        mean: preprocess.mean.clone(),
+        std: preprocess.std.clone(),
+        bgr: preprocess.channel_order == ChannelOrder::Bgr,
+    }
+}
+
+fn from_form(form: &PreprocessForm) -> Preprocess {
+    Preprocess {
+        scale: form.scale,
+        mean: form.mean.clone(),
+        std: form.std.clone(),
+        channel_order: if form.bgr { ChannelOrder::Bgr } else { ChannelOrder::Rgb },
+    }
+}
