@@ -3,9 +3,10 @@
 //! Tiles of one PE share its lines, so they are driven one after the other.
 //! On a chip of a given size the placer therefore spreads: each tile goes
 //! where it would wait least. If that leaves holes too small for what comes
-//! later, and on chips without a limit, it packs: the first PE with room that
-//! holds no other tile of the same layer, so that a layer never waits for
-//! itself.
+//! later, and on chips without a limit, it packs: the first PE with room where
+//! sharing costs nothing. That is one without another tile of the same layer,
+//! so that a layer never waits for itself, and with no more waves altogether
+//! than the busiest tile has alone, so that a stream of inputs is not slowed.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +20,8 @@ use crate::target::{Pe, Target};
 enum Strategy {
     /// Where it waits least, on so many PEs.
     Spread(u32),
-    /// The first with room and no tile of the same layer, opening new ones up
-    /// to the limit; when there are no more, the first with room.
+    /// The first with room where sharing costs nothing, opening new ones up to
+    /// the limit; when there are no more, the first with room.
     Pack(u32),
 }
 
@@ -83,6 +84,8 @@ struct Board<'a> {
     pes: Vec<Taken>,
     /// The first PE that is not full; those before are never looked at again.
     first_open: usize,
+    /// Waves of the busiest tile.
+    most_waves: u64,
 }
 
 impl<'a> Board<'a> {
@@ -92,7 +95,7 @@ impl<'a> Board<'a> {
         pe: Pe,
         limit: u32,
     ) -> Self {
-        Self { graph, replicas, pe, limit, pes: Vec::new(), first_open: 0 }
+        Self { graph, replicas, pe, limit, pes: Vec::new(), first_open: 0, most_waves: 0 }
     }
 
     /// Places fixed tiles first, then free ones from the largest down; `None`
@@ -104,6 +107,7 @@ impl<'a> Board<'a> {
         strategy: Strategy,
     ) -> Result<Option<Table<crate::entity::WeightTileId, WeightTile>>, MappingError> {
         let mut placed = tiles.to_vec();
+        self.most_waves = tiles.iter().map(|tile| self.waves(tile)).max().unwrap_or(0);
         for (tile, spot) in placed.iter_mut().zip(spots) {
             if let Some(spot) = spot {
                 self.pin(tile, *spot)?;
@@ -160,9 +164,7 @@ impl<'a> Board<'a> {
                 }
                 let with_room = |board: &Self, shared: bool| {
                     (board.first_open..board.pes.len())
-                        .filter(|&pe| {
-                            shared || board.pes[pe].areas.iter().all(|a| a.2 != tile.layer)
-                        })
+                        .filter(|&pe| shared || board.shares_freely(pe, tile))
                         .find_map(|pe| board.room(pe, tile, None, None).map(|(i, o)| (pe, i, o)))
                 };
                 if let Some(found) = with_room(self, false) {
@@ -217,6 +219,13 @@ impl<'a> Board<'a> {
         (tile.pe, tile.input_line, tile.output_line) = (PeId(spot.pe), input_line, output_line);
         self.take(tile);
         Ok(())
+    }
+
+    /// Whether a tile can join a PE without slowing a layer or a stream.
+    fn shares_freely(&self, pe: usize, tile: &WeightTile) -> bool {
+        let taken = &self.pes[pe];
+        taken.areas.iter().all(|area| area.2 != tile.layer)
+            && taken.waves + self.waves(tile) <= self.most_waves
     }
 
     /// Waves that a tile is driven with for one input.
