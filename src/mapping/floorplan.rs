@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{MappingError, WeightTile};
+use super::{MappingError, WeightTile, counted};
 use crate::entity::LayerId;
 use crate::graph::LayerGraph;
 
@@ -139,9 +139,9 @@ pub(super) fn spots(
                 return Err(MappingError::Floorplan {
                     layer: name.clone(),
                     reason: format!(
-                        "it gives {} spots, the layer has {} tiles",
-                        many.len(),
-                        counts[&tile.layer]
+                        "it gives {}, the layer has {}",
+                        counted(many.len(), "spot"),
+                        counted(counts[&tile.layer], "tile")
                     ),
                 });
             }

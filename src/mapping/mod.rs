@@ -177,6 +177,14 @@ pub enum MappingError {
     Verify(Vec<MappingFault>),
 }
 
+/// More names than this are listed elsewhere.
+const KNOWN_SHOWN: usize = 8;
+
+/// `1 tile`, `2 tiles`.
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 impl Explain for MappingError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
@@ -186,7 +194,9 @@ impl Explain for MappingError {
                 let largest: Vec<String> = by_cells
                     .iter()
                     .take(3)
-                    .map(|(name, tiles, cells)| format!("`{name}` {tiles} tiles, {cells} cells"))
+                    .map(|(name, tiles, cells)| {
+                        format!("`{name}` {}, {cells} cells", counted(*tiles, "tile"))
+                    })
                     .collect();
                 vec![
                     Diagnostic::error(format!(
@@ -200,6 +210,13 @@ impl Explain for MappingError {
                 let diagnostic = Diagnostic::error(format!(
                     "{place} names the layer `{name}`, which the model does not have on arrays"
                 ));
+                let diagnostic = match known.len() {
+                    1..=KNOWN_SHOWN => {
+                        let known: Vec<String> = known.iter().map(|k| format!("`{k}`")).collect();
+                        diagnostic.note(format!("it has {}", known.join(", ")))
+                    }
+                    _ => diagnostic,
+                };
                 vec![match nearest(name, known.iter().map(String::as_str)) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                     None => diagnostic
@@ -213,8 +230,14 @@ impl Explain for MappingError {
             ],
             Self::Replicas { layer, wanted, positions } => vec![
                 Diagnostic::error(format!("layer `{layer}` cannot have {wanted} replicas"))
-                    .note(format!("it has {positions} output positions to share among them"))
-                    .help(format!("choose from 1 to {positions}")),
+                    .note(format!(
+                        "it has {} to share among them",
+                        counted(*positions, "output position")
+                    ))
+                    .help(match positions {
+                        0 | 1 => "such a layer has one replica".to_string(),
+                        _ => format!("choose from 1 to {positions}"),
+                    }),
             ],
             Self::Verify(faults) => faults
                 .iter()

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Mapping, MappingError, Spot, WeightTile, pe_limit};
+use super::{Mapping, MappingError, Spot, WeightTile, counted, pe_limit};
 use crate::entity::{Entity, LayerId, PeId, Table};
 use crate::graph::LayerGraph;
 use crate::target::{Pe, Target};
@@ -208,12 +208,12 @@ impl<'a> Board<'a> {
         else {
             return Err(wrong(format!(
                 "pe{pe} has no room there for {} inputs x {} output lines; it has {} x {}, and \
-                 {} tiles already",
+                 {} already",
                 tile.n_inputs(),
                 tile.n_outputs(),
                 self.pe.inputs,
                 self.pe.outputs,
-                self.pes[pe].areas.len()
+                counted(self.pes[pe].areas.len(), "tile")
             )));
         };
         (tile.pe, tile.input_line, tile.output_line) = (PeId(spot.pe), input_line, output_line);
