@@ -79,7 +79,6 @@ impl Compile {
     /// Runs the command.
     pub fn execute(&self) -> Result<(), CliError> {
         self.threads.set()?;
-        self.check_files()?;
         // Begun first: a place that cannot be written is found before the work.
         let output = self.out.as_deref().map(Output::create).transpose()?;
         let prepared = Request {
@@ -88,6 +87,7 @@ impl Compile {
             preprocessing: &self.preprocessing,
             data: None,
             measures: false,
+            out: self.out.as_deref(),
         }
         .compile_only()?;
         let text = self.text(&prepared);
@@ -113,26 +113,6 @@ impl Compile {
                 format!("{:#}\n", summary_json(prepared, plan))
             }
         }
-    }
-
-    /// A result must not take the place of another, nor of the model.
-    fn check_files(&self) -> Result<(), CliError> {
-        let named = [
-            ("-o", self.out.as_deref()),
-            ("--save-calibration", self.compilation.save_calibration.as_deref()),
-            ("MODEL", Some(self.model.as_path())),
-        ];
-        for (index, (name, path)) in named.iter().enumerate() {
-            for (other_name, other) in &named[index + 1..] {
-                if let (Some(path), Some(other)) = (path, other)
-                    && files::are_same(path, other)
-                {
-                    let file = files::name(path);
-                    return Err(CliError::SameFile { file, options: [name, other_name] });
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -93,6 +93,7 @@ impl Eval {
             preprocessing: &self.preprocessing,
             data: Some(&self.data),
             measures: true,
+            out: None,
         }
         .prepare()?;
         let reference = match (&prepared.made, self.reference) {

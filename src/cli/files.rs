@@ -67,6 +67,25 @@ pub fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// A file and the option that names it.
+pub type Named<'a> = (&'static str, Option<&'a Path>);
+
+/// A result must not take the place of another, nor of what it is made from.
+pub fn keep_apart(results: &[Named<'_>], read: &[Named<'_>]) -> Result<(), CliError> {
+    let all: Vec<_> = results.iter().chain(read).collect();
+    for (index, (result_name, result)) in results.iter().enumerate() {
+        for (other_name, other) in &all[index + 1..] {
+            if let (Some(result), Some(other)) = (result, other)
+                && are_same(result, other)
+            {
+                let options = [*result_name, *other_name];
+                return Err(CliError::SameFile { file: name(result), options });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether two paths lead to the same file or folder, there already or not.
 pub fn are_same(a: &Path, b: &Path) -> bool {
     a == b || matches!((resolved(a), resolved(b)), (Some(a), Some(b)) if a == b)
@@ -97,5 +116,16 @@ mod tests {
         assert!(same("Cargo.toml", "./src/../Cargo.toml"));
         assert!(same("not-there.plan", "./not-there.plan"));
         assert!(!same("Cargo.toml", "Cargo.lock") && !same("a.plan", "src/a.plan"));
+    }
+
+    #[test]
+    fn what_is_read_may_be_one_file_and_results_may_not() {
+        let (a, b) = (Some(Path::new("a")), Some(Path::new("b")));
+        assert!(keep_apart(&[("-o", a)], &[("--input", b), ("--calibrate", b)]).is_ok());
+        assert!(keep_apart(&[("-o", None), ("-o", None)], &[("--input", a)]).is_ok());
+        for (results, read) in [([("-o", a), ("-p", a)], b), ([("-o", a), ("-p", b)], b)] {
+            let kept = keep_apart(&results, &[("--input", read)]);
+            assert!(matches!(kept, Err(CliError::SameFile { .. })), "{kept:?}");
+        }
     }
 }

@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub data: Option<&'a Path>,
     /// Whether that data is to measure by: then it must not be calibrated on.
     pub measures: bool,
+    /// Where the command's result goes.
+    pub out: Option<&'a Path>,
 }
 
 /// A compiled model, ready for use.
@@ -90,6 +92,7 @@ pub struct Source {
 impl Request<'_> {
     /// Compiles a model, or loads a plan; which one it is, its content tells.
     pub fn prepare(self) -> Result<Prepared, CliError> {
+        self.check_files("MODEL|PLAN")?;
         match is_archive(self.file)? {
             true => self.load(),
             false => self.compile(),
@@ -98,10 +101,27 @@ impl Request<'_> {
 
     /// Compiles a model; a plan is refused.
     pub fn compile_only(self) -> Result<Prepared, CliError> {
+        self.check_files("MODEL")?;
         match is_archive(self.file)? {
             true => Err(CliError::IsPlan { file: files::name(self.file) }),
             false => self.compile(),
         }
+    }
+
+    /// No result may take the place of a file that it is made from.
+    fn check_files(self, subject: &'static str) -> Result<(), CliError> {
+        let made = self.compilation;
+        let target = made.target.as_deref().filter(|name| builtin(name).is_none());
+        files::keep_apart(
+            &[("-o", self.out), ("--save-calibration", made.save_calibration.as_deref())],
+            &[
+                (subject, Some(self.file)),
+                (if self.measures { "--data" } else { "--input" }, self.data),
+                ("--calibrate", made.calibrate.as_deref()),
+                ("--target", target.map(Path::new)),
+                ("--floorplan", made.floorplan.as_deref()),
+            ],
+        )
     }
 
     fn load(self) -> Result<Prepared, CliError> {

@@ -52,6 +52,7 @@ impl Report {
             preprocessing: &self.preprocessing,
             data: None,
             measures: false,
+            out: None,
         }
         .prepare()?;
         let report = prepared.report();

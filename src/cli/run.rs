@@ -82,6 +82,7 @@ impl Run {
             preprocessing: &self.preprocessing,
             data: Some(&self.input),
             measures: false,
+            out: self.out.as_deref(),
         }
         .prepare()?;
         let mut kept = self.kept(&prepared)?;

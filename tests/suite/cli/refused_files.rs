@@ -96,6 +96,21 @@ fn places_that_cannot_be_written_to() {
     desk.refuses("run-out-in-no-folder", run);
 }
 
+#[test]
+fn results_that_would_replace_what_they_are_made_from() {
+    let desk = Desk::new();
+    desk.refuses("run-out-is-the-plan", "run good.plan --input digits -o good.plan");
+    let images = "digits/t10k-images-idx3-ubyte.gz";
+    desk.refuses("run-out-is-the-input", &format!("run good.plan --input {images} -o {images}"));
+    let compile = "compile mcnn.onnx --target ideal --calibrate stored -o";
+    desk.refuses("out-is-the-calibration", &format!("{compile} ./stored"));
+    desk.refuses("out-is-the-floorplan", &format!("{compile} x --floorplan x"));
+    // A target that is built in is no file.
+    desk.prints(&format!("{compile} ideal"));
+    let eval = "eval mcnn.onnx --target ideal --data digits --save-calibration mcnn.onnx";
+    desk.refuses("save-calibration-is-the-model", eval);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn devices_that_are_full() {
@@ -103,6 +118,28 @@ fn devices_that_are_full() {
     let compile = "compile mcnn.onnx --target ideal --calibrate stored -o /dev/full";
     desk.refuses("out-is-full", compile);
     desk.refuses("run-out-is-full", "run good.plan --input digits --limit 3 -o /dev/full");
+}
+
+/// Standard output is a result too: a script must hear that it was lost, and
+/// whoever has read enough is nobody to complain to.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_standard_output_that_is_full_and_one_that_nobody_reads() {
+    use std::process::{Command, Stdio};
+
+    let print = |stdout: Stdio| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("ohmc"));
+        command.args(["targets", "ideal"]).stdout(stdout).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, stderr) = print(full.into());
+    assert_eq!(code, Some(1));
+    assert!(stderr.starts_with("error: cannot write to standard output: "), "{stderr}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(print(writer.into()), (Some(0), String::new()));
 }
 
 #[test]
