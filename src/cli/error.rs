@@ -241,8 +241,13 @@ impl CliError {
                     .note(format!("byte {position} is not UTF-8"))
             }
             Self::Write { file, source } => {
-                Diagnostic::error(format!("cannot write `{file}`: {source}"))
-                    .note("nothing was left behind")
+                let diagnostic = Diagnostic::error(format!("cannot write `{file}`: {source}"));
+                match source.kind() {
+                    io::ErrorKind::NotFound => {
+                        diagnostic.help("make its folder first, or choose one that is there")
+                    }
+                    _ => diagnostic,
+                }
             }
             Self::Print(source) => {
                 Diagnostic::error(format!("cannot write to standard output: {source}"))
@@ -360,6 +365,12 @@ fn places(
         CompileError::Mapping(MappingError::Floorplan { layer, .. }) => {
             let file = floorplan.unwrap_or(model);
             vec![(file.to_string(), format!("`layers.{layer}`"))]
+        }
+        CompileError::Mapping(MappingError::UnknownLayer { place, name, .. })
+            if place.as_str() == "the floorplan" =>
+        {
+            let at_floorplan = floorplan.map(|file| (file.to_string(), format!("`layers.{name}`")));
+            at_floorplan.into_iter().chain([(model.to_string(), String::new())]).collect()
         }
         _ => vec![(model.to_string(), String::new())],
     }
