@@ -91,8 +91,10 @@ impl<R: Read + Seek> ArchiveReader<R> {
                 return Err(FormatError::WrongKind { file: file.to_string(), wanted, found });
             }
             Err(error) => {
-                let place = cut.unwrap_or_else(|| TABLES.to_string());
-                let reason = format!("{error}; the file has {n_bytes} bytes");
+                let (place, reason) = match cut {
+                    Some(entry) => (entry, format!("the file ends there, after {n_bytes} bytes")),
+                    None => (TABLES.to_string(), format!("{error}; the file has {n_bytes} bytes")),
+                };
                 return Err(damaged(file, vec![Damage::new(place, reason)]));
             }
         };
