@@ -13,4 +13,5 @@
     reason = "a test that meets what it does not expect shall fail there and then, and says why"
 )]
 
+mod layering;
 mod snapshots;
