@@ -38,7 +38,7 @@ pub struct Compilation {
     pub calibrate: Option<PathBuf>,
 
     /// Inputs to calibrate on at most [default: 256].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub calibration_limit: Option<u64>,
 
     /// Store the calibration, to be given to `--calibrate` another time.
@@ -215,7 +215,7 @@ impl Preprocessing {
 #[command(next_help_heading = "Data")]
 pub struct Selection {
     /// Only the first N inputs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub limit: Option<u64>,
 
     /// One of several outputs of the model.
@@ -289,6 +289,12 @@ pub enum Format {
     Json,
 }
 
+fn parse_count(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|&n| n > 0);
+    count.ok_or_else(|| "give a whole number from 1 up".to_string())
+}
+
+/// `--set`, for commands that have it apart from [`Compilation`].
 pub fn parse_override(text: &str) -> Result<Override, String> {
     Override::parse(text).map_err(|_| {
         "give a key of the target and its value, as in `readout.adc_bits=8`".to_string()
