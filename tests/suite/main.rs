@@ -14,4 +14,5 @@
 )]
 
 mod cli;
+mod layering;
 mod snapshots;
