@@ -1,0 +1,141 @@
+//! The way from bytes to outputs that most tests take: what belongs here runs
+//! the library's own stages, in their order, and decides nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ohmc::chip::{self, Chip};
+use ohmc::compiler::{self, Calibrator, CompileError, CompileOptions, Compiled};
+use ohmc::frontend::{self, FrontendError, Model, ModelFiles};
+use ohmc::quantize::Calibration;
+use ohmc::runtime::{Executor, FloatModel, Reference, Runs};
+use ohmc::target::{Override, Target, builtin};
+use ohmc::tensor::{ElementType, Tensor, Values};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+/// Reads a model that needs no other files.
+pub fn read(onnx: Vec<u8>) -> Result<Model, FrontendError> {
+    let files = ModelFiles { onnx: Arc::new(onnx), ..Default::default() };
+    frontend::read(&files, &Default::default(), "case.onnx")
+}
+
+/// A target that comes with ohmc, changed as by `--set`.
+pub fn target(name: &str, sets: &[String]) -> Target {
+    let sets: Vec<_> = sets.iter().map(|set| Override::parse(set).unwrap()).collect();
+    Target::from_yaml(builtin(name).unwrap(), name, &sets).unwrap()
+}
+
+/// Random inputs of a model: `n` of them, or the model's own fixed batch.
+/// Floats lie between `low` and `high`, integers are small.
+pub fn inputs(model: &Model, n: usize, low: f32, high: f32, seed: u64) -> Vec<Tensor> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    model
+        .inputs
+        .iter()
+        .map(|input| {
+            let batch = input.has_batch.then_some(n);
+            let shape: Vec<usize> = batch.into_iter().chain(input.shape.clone()).collect();
+            let n_values: usize = shape.iter().product();
+            let floats: Vec<f32> = (0..n_values).map(|_| random.random_range(low..=high)).collect();
+            let floats = floats.into_iter();
+            let values = match input.element_type {
+                ElementType::F32 => Values::F32(floats.collect()),
+                ElementType::F64 => Values::F64(floats.map(f64::from).collect()),
+                ElementType::I64 => Values::I64(floats.map(|v| v as i64).collect()),
+                ElementType::I32 => Values::I32(floats.map(|v| v as i32).collect()),
+                ElementType::U8 => Values::U8(floats.map(|v| v as u8).collect()),
+                ElementType::I8 => Values::I8(floats.map(|v| v as i8).collect()),
+                ElementType::Bool => Values::Bool(floats.map(|v| v > 0.0).collect()),
+            };
+            Tensor::new(shape, values).unwrap()
+        })
+        .collect()
+}
+
+/// What the model's activations look like on these inputs.
+pub fn calibrate(model: &Model, inputs: &[Tensor], n: u64) -> Calibration {
+    let mut calibrator = Calibrator::new(model, "test inputs", n).unwrap();
+    calibrator.add(inputs, n).unwrap();
+    calibrator.finish()
+}
+
+/// A model on its way, with the inputs it was calibrated on.
+pub struct Case {
+    pub model: Model,
+    pub target: Target,
+    pub calibration: Calibration,
+    pub inputs: Vec<Tensor>,
+    pub compiled: Compiled,
+}
+
+impl Case {
+    /// Calibrates on the inputs that will be run, and compiles.
+    pub fn new(
+        model: Model,
+        target: Target,
+        options: &CompileOptions,
+        inputs: Vec<Tensor>,
+    ) -> Result<Self, CompileError> {
+        let calibration = calibrate(&model, &inputs, 1);
+        let compiled = compiler::compile(&model, &target, &calibration, options)?;
+        Ok(Self { model, target, calibration, inputs, compiled })
+    }
+
+    pub fn program(&self, seed: u64) -> Chip {
+        chip::program(&self.compiled.plan, &self.target.cell, seed)
+    }
+
+    /// Outputs of the plan on this chip, input numbers from 0.
+    pub fn run_on(&self, chip: &Chip) -> Vec<Tensor> {
+        let executor = Executor::new(&self.compiled.plan, &self.model, chip).unwrap();
+        executor.run(&self.inputs, 0).unwrap()
+    }
+
+    pub fn reference(&self) -> Vec<Tensor> {
+        let reference = Reference::new(&self.model, &self.compiled.quantized).unwrap();
+        reference.run(&self.inputs).unwrap()
+    }
+
+    /// Outputs of the model in floating point.
+    pub fn float(&self) -> Vec<Tensor> {
+        FloatModel::new(&self.model).unwrap().run(&self.inputs, 0).unwrap()
+    }
+}
+
+/// Where two lists of tensors differ in a bit, in words; `None` for equal.
+pub fn difference(left: &[Tensor], right: &[Tensor]) -> Option<String> {
+    if left.len() != right.len() {
+        return Some(format!("{} outputs and {}", left.len(), right.len()));
+    }
+    for (index, (left, right)) in left.iter().zip(right).enumerate() {
+        if left.shape != right.shape {
+            return Some(format!("output {index} has {:?} and {:?}", left.shape, right.shape));
+        }
+        match (left.as_f32(), right.as_f32()) {
+            (Some(l), Some(r)) => {
+                let differ = |i: &usize| l[*i].to_bits() != r[*i].to_bits();
+                let n = (0..l.len()).filter(differ).count();
+                if let Some(at) = (0..l.len()).find(differ) {
+                    let (l, r) = (l[at], r[at]);
+                    return Some(format!("output {index}: {n} values, [{at}] {l} and {r}"));
+                }
+            }
+            _ if left.values != right.values => return Some(format!("output {index}")),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A file of the data that is too large for the repository, if this machine
+/// has it: below `OHMC_DATA`.
+pub fn data(path: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("OHMC_DATA")?).join(path);
+    path.exists().then_some(path)
+}
