@@ -50,6 +50,13 @@ pub enum RunError {
         /// The value.
         value: f32,
     },
+    /// A tensor is not what an input of the model takes.
+    Input {
+        /// The input.
+        name: String,
+        /// What is wrong, with the numbers.
+        reason: String,
+    },
     /// The number of inputs of the model and of what was given differ.
     InputCount {
         /// Wanted.
@@ -84,6 +91,11 @@ impl Explain for RunError {
                 Diagnostic::error(format!("layer `{name}` is given {value} by input {input}"))
                     .note("an array cannot be driven with a number that is not finite")
                     .help("check the preprocessing (`--scale`, `--mean`, `--std`) and the model")
+            }
+            Self::Input { name, reason } => {
+                Diagnostic::error(format!("input `{name}` does not fit the model"))
+                    .note(reason.clone())
+                    .help("check the data, or fix the shape with `--shape`")
             }
             Self::InputCount { wanted, given } => {
                 Diagnostic::error(format!("the model takes {wanted} inputs, {given} were given"))

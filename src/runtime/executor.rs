@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::RunError;
 use super::digital::{Cut, Value};
 use super::layout::Layout;
+use super::{RunError, n_batch};
 use crate::chip::{Chip, ReadNoise, Scratch, TileKernel};
 use crate::entity::{Entity, LayerId, StepId, Table, TensorId, WeightTileId};
-use crate::frontend::Model;
+use crate::frontend::{Model, ModelInput};
 use crate::mapping::length;
 use crate::schedule::{ExecutionPlan, Plane, Step, StepKind};
 use crate::target::Subtract;
@@ -23,6 +23,7 @@ const POSITIONS_PER_TASK: usize = 64;
 #[derive(Debug)]
 pub struct Executor<'a> {
     plan: &'a ExecutionPlan,
+    inputs: Vec<ModelInput>,
     cuts: BTreeMap<StepId, Cut>,
     layouts: BTreeMap<LayerId, Layout>,
     tiles: Table<WeightTileId, Tile>,
@@ -92,22 +93,20 @@ impl<'a> Executor<'a> {
             .map(|id| tile(plan, chip, &layouts, id).ok_or(RunError::WrongChip { tile: id }))
             .collect::<Result<_, _>>()?;
         let last_reads = last_reads(plan);
-        Ok(Self { plan, cuts, layouts, tiles, last_reads, seed: chip.seed })
+        let inputs = model.inputs.clone();
+        Ok(Self { plan, inputs, cuts, layouts, tiles, last_reads, seed: chip.seed })
     }
 
-    /// Runs one batch; `inputs` have a leading batch axis, the first of them
-    /// is the input number `first_input`, which keys its noise.
+    /// Runs one batch; `inputs` have the shapes that the model says, with a
+    /// batch axis in front where it has one. The first of the batch is the
+    /// input number `first_input`, which keys its noise.
     ///
     /// # Errors
     ///
     /// The inputs do not fit the model, or values that are not finite reach an
     /// array.
     pub fn run(&self, inputs: &[Tensor], first_input: u64) -> Result<Vec<Tensor>, RunError> {
-        if inputs.len() != self.plan.inputs.len() {
-            let (wanted, given) = (self.plan.inputs.len(), inputs.len());
-            return Err(RunError::InputCount { wanted, given });
-        }
-        let n_batch = inputs.first().and_then(|t| t.shape.first().copied()).unwrap_or(1);
+        let n_batch = n_batch(&self.inputs, inputs)?;
         let mut state = State {
             tensors: BTreeMap::new(),
             codes: BTreeMap::new(),
