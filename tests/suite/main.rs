@@ -15,5 +15,6 @@
 
 mod batches;
 mod exactness;
+mod models;
 mod onnx;
 mod pipeline;
