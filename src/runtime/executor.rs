@@ -197,6 +197,7 @@ impl<'a> Executor<'a> {
                 state.n_batch
             )));
         }
+        let values = layout.inputs_apart(values, n_inputs);
         let mut codes = vec![0; layout.n_codes * n_inputs];
         for (input, (values, codes)) in
             values.chunks_exact(n_values).zip(codes.chunks_exact_mut(layout.n_codes)).enumerate()
@@ -316,6 +317,7 @@ impl<'a> Executor<'a> {
                 }
             },
         );
+        let results = layout.batch_together(&results, n_inputs);
         let value = Value::from_f32(&layout.output_shape(n_inputs), &results)?;
         state.tensors.insert(plan_layer.output, value);
         Ok(())

@@ -6,7 +6,7 @@ use ohmc::diagnostic::Explain;
 use ohmc::runtime::{Executor, FloatModel, Reference, RunError, Runs};
 use ohmc::tensor::{Tensor, Values};
 
-use crate::onnx::{Conv, Dim, N, Onnx, batched, int};
+use crate::onnx::{Conv, Dim, N, Onnx, batched, int, ints};
 use crate::pipeline::{self, Case, difference};
 
 /// The first input has no batch axis: a table that all inputs share.
@@ -40,6 +40,27 @@ fn the_batch_is_that_of_the_inputs_that_have_one() {
         let outputs = case.run_on(&case.program(0));
         assert_eq!(outputs[0].shape, [n, 3, 5]);
         assert_eq!(outputs[1].shape, [3, 5]);
+        assert_eq!(difference(&outputs, &case.reference()), None);
+    }
+}
+
+#[test]
+fn a_batch_axis_behind_others_is_taken_apart() {
+    let mut model = Onnx::new(2).input("x", &batched(None, &[5, 6])).weights("w", &[6, 4]);
+    // Sequences first, as recurrent networks have them, then last.
+    model = model.node("Transpose", &["x"], "first", vec![ints("perm", &[1, 0, 2])]);
+    model = model.node("Relu", &["first"], "relu", vec![]);
+    model = model.node("MatMul", &["relu", "w"], "y", vec![]);
+    model = model.node("Relu", &["y"], "z", vec![]).weights("v", &[3, 5]);
+    model = model.node("Transpose", &["z"], "zt", vec![ints("perm", &[2, 0, 1])]);
+    model = model.node("Softmax", &["zt"], "s", vec![int("axis", 0)]);
+    model = model.node("MatMul", &["v", "s"], "u", vec![]).output("y").output("u");
+    for n in [1, 2, 5] {
+        let case = case(&model, n);
+        assert!(case.model.any_batch);
+        let outputs = case.run_on(&case.program(0));
+        assert_eq!(outputs[0].shape, [5, n, 4]);
+        assert_eq!(outputs[1].shape, [4, 3, n]);
         assert_eq!(difference(&outputs, &case.reference()), None);
     }
 }
