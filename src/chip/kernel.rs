@@ -10,7 +10,8 @@
 //! integers, of which f32 adds up millions without rounding.
 
 use super::Chip;
-use super::noise::{LANES, ReadNoise};
+use super::instructions::Instructions;
+use super::noise::ReadNoise;
 use crate::mapping::WeightTile;
 use crate::schedule::{AdcSetting, Plane};
 use crate::target::Subtract;
@@ -19,6 +20,8 @@ use crate::target::Subtract;
 const FOUR: usize = 4;
 /// Their possible bit patterns.
 const PATTERNS: usize = 1 << FOUR;
+/// Values are padded to whole vector registers of the widest kind.
+const LANES: usize = 16;
 
 /// A programmed tile, ready to be driven.
 #[derive(Debug, Clone)]
@@ -36,7 +39,10 @@ pub struct TileKernel {
     codes_per_us: f32,
     min_code: f32,
     max_code: f32,
+    /// Whether 16 planes of the widest code add up within 32 bits.
+    fits_i32: bool,
     subtract: Subtract,
+    instructions: Instructions,
 }
 
 /// Working memory of a wave, to be reused.
@@ -44,8 +50,13 @@ pub struct TileKernel {
 pub struct Scratch {
     /// Pattern of each four inputs, `[plane][four inputs]`.
     patterns: Vec<u8>,
-    /// Shifted and added codes of all values.
-    codes: Vec<i64>,
+    /// Of one plane, per value.
+    current: Vec<f32>,
+    variance: Vec<f32>,
+    normals: Vec<f32>,
+    /// Shifted and added codes, per value.
+    sums_i32: Vec<i32>,
+    sums_i64: Vec<i64>,
 }
 
 impl TileKernel {
@@ -76,7 +87,9 @@ impl TileKernel {
             codes_per_us: (1.0 / adc.step_us) as f32,
             min_code: adc.min_code as f32,
             max_code: adc.max_code as f32,
+            fits_i32: adc.max_code.max(-adc.min_code) < 1 << 14,
             subtract,
+            instructions: Instructions::detect(),
         };
         let noise = chip.read_noise_fraction as f32;
         // One row a line: its own contribution to every value, and to the
@@ -135,42 +148,86 @@ impl TileKernel {
         scratch: &mut Scratch,
         results: &mut [i64],
     ) {
-        self.patterns(codes, planes, scratch);
-        scratch.codes.resize(self.width, 0);
-        let fours = self.n_inputs.div_ceil(FOUR);
+        self.instructions.run(self, codes, planes, noise, scratch, results);
+    }
+
+    /// [`TileKernel::wave`] in plain code, compiled anew for each instruction
+    /// set.
+    #[inline(always)]
+    pub(super) fn wave_plain(
+        &self,
+        codes: &[u16],
+        planes: &[Plane],
+        noise: Option<(&ReadNoise, u32)>,
+        scratch: &mut Scratch,
+        results: &mut [i64],
+    ) {
+        self.patterns(codes, planes, &mut scratch.patterns);
+        for buffer in [&mut scratch.current, &mut scratch.variance, &mut scratch.normals] {
+            buffer.resize(self.width, 0.0);
+        }
         let noise = noise.filter(|_| !self.variances.is_empty());
-        for (block, codes) in scratch.codes.chunks_exact_mut(LANES).enumerate() {
-            let mut sum = [0i64; LANES];
-            for (number, (plane, patterns)) in
-                planes.iter().zip(scratch.patterns.chunks_exact(fours)).enumerate()
-            {
-                // A plane without a 1 has no current, no noise, code 0.
-                if patterns.iter().all(|&pattern| pattern == 0) {
-                    continue;
-                }
-                let mut current = self.add_up(&self.sums, patterns, block);
-                if let Some((stream, position)) = noise {
-                    let variance = self.add_up(&self.variances, patterns, block);
-                    let normals = stream.draw(position, number as u32, block as u32);
-                    for lane in 0..LANES {
-                        current[lane] += variance[lane].sqrt() * normals[lane];
-                    }
-                }
-                let converted = self.convert(&current);
-                let weight = if plane.negative { -1i64 } else { 1 } << plane.bit;
-                for lane in 0..LANES {
-                    sum[lane] += i64::from(converted[lane]) * weight;
+        if self.fits_i32 {
+            let mut sums = std::mem::take(&mut scratch.sums_i32);
+            self.planes(planes, noise, scratch, &mut sums);
+            self.pairs(&sums, results);
+            scratch.sums_i32 = sums;
+        } else {
+            let mut sums = std::mem::take(&mut scratch.sums_i64);
+            self.planes(planes, noise, scratch, &mut sums);
+            self.pairs(&sums, results);
+            scratch.sums_i64 = sums;
+        }
+    }
+
+    /// Plane by plane: add up, convert, shift and add.
+    #[inline(always)]
+    fn planes<S: ShiftAdd>(
+        &self,
+        planes: &[Plane],
+        noise: Option<(&ReadNoise, u32)>,
+        scratch: &mut Scratch,
+        sums: &mut Vec<S>,
+    ) {
+        let Scratch { patterns, current, variance, normals, .. } = scratch;
+        sums.clear();
+        sums.resize(self.width, S::default());
+        let fours = self.n_inputs.div_ceil(FOUR);
+        for (number, (plane, patterns)) in
+            planes.iter().zip(patterns.chunks_exact(fours)).enumerate()
+        {
+            // A plane without a 1 has no current, no noise, code 0.
+            if patterns.iter().all(|&pattern| pattern == 0) {
+                continue;
+            }
+            self.add_up(&self.sums, patterns, current);
+            if let Some((stream, position)) = noise {
+                self.add_up(&self.variances, patterns, variance);
+                stream.draw(position, number as u32, normals);
+                for ((current, variance), normal) in
+                    current.iter_mut().zip(variance.iter()).zip(normals.iter())
+                {
+                    *current += variance.sqrt() * normal;
                 }
             }
-            codes.copy_from_slice(&sum);
+            for (sum, current) in sums.iter_mut().zip(current.iter()) {
+                *sum = sum.add(self.convert(*current), *plane);
+            }
         }
+    }
+
+    /// One result a pair, from one sum a pair or one a line.
+    #[inline(always)]
+    fn pairs<S: ShiftAdd>(&self, sums: &[S], results: &mut [i64]) {
         match self.subtract {
             Subtract::BeforeConversion => {
-                results.copy_from_slice(&scratch.codes[..self.n_pairs]);
+                for (result, &sum) in results.iter_mut().zip(sums) {
+                    *result = sum.into();
+                }
             }
             Subtract::AfterConversion => {
-                for (result, pair) in results.iter_mut().zip(scratch.codes.chunks_exact(2)) {
-                    *result = pair[0] - pair[1];
+                for (result, pair) in results.iter_mut().zip(sums.chunks_exact(2)) {
+                    *result = pair[0].into() - pair[1].into();
                 }
             }
         }
@@ -178,18 +235,18 @@ impl TileKernel {
 
     /// Currents in uS of one plane without noise, one per value converted.
     pub fn currents(&self, codes: &[u16], plane: Plane, scratch: &mut Scratch) -> Vec<f32> {
-        self.patterns(codes, &[plane], scratch);
-        let blocks = 0..self.width / LANES;
-        let mut currents: Vec<f32> =
-            blocks.flat_map(|block| self.add_up(&self.sums, &scratch.patterns, block)).collect();
+        self.patterns(codes, &[plane], &mut scratch.patterns);
+        let mut currents = vec![0.0; self.width];
+        self.add_up(&self.sums, &scratch.patterns, &mut currents);
         currents.truncate(self.n_values);
         currents
     }
 
     /// Bit transposition: the pattern of every four inputs in every plane.
-    fn patterns(&self, codes: &[u16], planes: &[Plane], scratch: &mut Scratch) {
+    #[inline(always)]
+    fn patterns(&self, codes: &[u16], planes: &[Plane], patterns: &mut Vec<u8>) {
         let fours = self.n_inputs.div_ceil(FOUR);
-        scratch.patterns.resize(planes.len() * fours, 0);
+        patterns.resize(planes.len() * fours, 0);
         for (four, codes) in codes.chunks(FOUR).enumerate() {
             let mut lanes = 0u64;
             for (lane, &code) in codes.iter().enumerate() {
@@ -200,41 +257,87 @@ impl TileKernel {
                 // four bits.
                 let bits = (lanes >> plane.bit) & 0x0001_0001_0001_0001;
                 let pattern = bits | bits >> 15 | bits >> 30 | bits >> 45;
-                scratch.patterns[number * fours + four] = (pattern & 0xF) as u8;
+                patterns[number * fours + four] = (pattern & 0xF) as u8;
             }
         }
     }
 
-    /// Adds the table rows of all fours for one block of values.
-    #[inline]
-    fn add_up(&self, table: &[f32], patterns: &[u8], block: usize) -> [f32; LANES] {
-        let mut total = [0.0; LANES];
-        let stride = PATTERNS * self.width;
-        for (four, &pattern) in patterns.iter().enumerate() {
-            let start = four * stride + usize::from(pattern) * self.width + block * LANES;
-            let Some(row) = table.get(start..start + LANES) else { break };
-            for lane in 0..LANES {
-                total[lane] += row[lane];
-            }
+    /// Adds the table rows of all fours, eight rows at a time while there are
+    /// eight: fewer passes over the totals.
+    #[inline(always)]
+    fn add_up(&self, table: &[f32], patterns: &[u8], totals: &mut [f32]) {
+        let row = |four: usize| {
+            let start = (four * PATTERNS + usize::from(patterns[four])) * self.width;
+            &table[start..start + self.width]
+        };
+        totals.fill(0.0);
+        let mut four = 0;
+        while four + 8 <= patterns.len() {
+            add_eight(totals, std::array::from_fn(|i| row(four + i)));
+            four += 8;
         }
-        total
+        if four + 4 <= patterns.len() {
+            add_four(totals, std::array::from_fn(|i| row(four + i)));
+            four += 4;
+        }
+        while four < patterns.len() {
+            for (total, value) in totals.iter_mut().zip(row(four)) {
+                *total += value;
+            }
+            four += 1;
+        }
     }
 
     /// Nearest code, ties to even, clipped.
-    #[inline]
-    fn convert(&self, current: &[f32; LANES]) -> [i32; LANES] {
-        // Adding and taking off 1.5 x 2^23 rounds to the nearest integer, ties
-        // to even, in vector registers of any instruction set; codes have at
-        // most 22 bits here, wider ones are rounded already.
+    #[inline(always)]
+    fn convert(&self, current: f32) -> i32 {
+        let scaled = current * self.codes_per_us;
+        let low = if scaled < self.min_code { self.min_code } else { scaled };
+        let clipped = if low > self.max_code { self.max_code } else { low };
+        // Adding 1.5 x 2^23 leaves the nearest integer, ties to even, in the
+        // low bits, in vector registers of any instruction set. Codes have at
+        // most 22 bits with their sign; wider ones are refused by `new`.
         const ROUND: f32 = 12_582_912.0;
-        let mut codes = [0; LANES];
-        for lane in 0..LANES {
-            let scaled = (current[lane] * self.codes_per_us).clamp(self.min_code, self.max_code);
-            let rounded =
-                if scaled.abs() < 4_194_304.0 { (scaled + ROUND) - ROUND } else { scaled };
-            codes[lane] = rounded as i32;
-        }
-        codes
+        ((clipped + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32)
+    }
+}
+
+#[inline(always)]
+fn add_eight(totals: &mut [f32], rows: [&[f32]; 8]) {
+    let n = totals.len();
+    let [a, b, c, d, e, f, g, h] = rows.map(|row| &row[..n]);
+    for i in 0..n {
+        totals[i] += ((a[i] + b[i]) + (c[i] + d[i])) + ((e[i] + f[i]) + (g[i] + h[i]));
+    }
+}
+
+#[inline(always)]
+fn add_four(totals: &mut [f32], rows: [&[f32]; 4]) {
+    let n = totals.len();
+    let [a, b, c, d] = rows.map(|row| &row[..n]);
+    for i in 0..n {
+        totals[i] += (a[i] + b[i]) + (c[i] + d[i]);
+    }
+}
+
+/// What shifted codes are added up in: 32 bits where they fit, else 64.
+trait ShiftAdd: Copy + Default + Into<i64> {
+    fn add(self, code: i32, plane: Plane) -> Self;
+}
+
+impl ShiftAdd for i32 {
+    #[inline(always)]
+    fn add(self, code: i32, plane: Plane) -> Self {
+        let shifted = code << plane.bit;
+        if plane.negative { self - shifted } else { self + shifted }
+    }
+}
+
+impl ShiftAdd for i64 {
+    #[inline(always)]
+    fn add(self, code: i32, plane: Plane) -> Self {
+        let shifted = Self::from(code) << plane.bit;
+        if plane.negative { self - shifted } else { self + shifted }
     }
 }
 

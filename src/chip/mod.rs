@@ -9,9 +9,11 @@
 //! | `programming` | what a cell holds after it was written |
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
+//! | `instructions` | the kernel, compiled for each instruction set |
 //! | `adc` | from currents to codes, and over which range |
 
 mod adc;
+mod instructions;
 mod kernel;
 mod noise;
 mod programming;

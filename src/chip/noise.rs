@@ -8,9 +8,6 @@
 //! transform, with polynomials for logarithm and sine that use nothing but
 //! exactly rounded operations: the same numbers on every machine.
 
-/// Gaussians made at once: as many as the kernel converts at once.
-pub const LANES: usize = 16;
-
 /// The stream of one step on one PE for one input.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadNoise {
@@ -25,32 +22,32 @@ impl ReadNoise {
         Self { key: [key as u32, (key >> 32) as u32] }
     }
 
-    /// Standard Gaussians for `LANES` outputs of one conversion cycle:
-    /// `block` counts runs of `LANES` outputs.
-    #[inline]
-    pub fn draw(&self, position: u32, plane: u32, block: u32) -> [f32; LANES] {
-        // A plane is at most 16 and a block at most 2^11 for 2^14 lines; both
-        // fit beside the 3 bits that number the pairs of a block.
-        let first = (plane << 24) | (block << 3);
-        let mut a = [position; LANES / 2];
-        let mut b = [0u32; LANES / 2];
-        for (lane, b) in b.iter_mut().enumerate() {
-            *b = first | lane as u32;
+    /// Standard Gaussians for the outputs of one conversion cycle; an even
+    /// number of them, at most 2^21.
+    ///
+    /// Written as a loop over independent lanes without branches, so that the
+    /// compiler turns it into vector code.
+    #[inline(always)]
+    pub fn draw(&self, position: u32, plane: u32, out: &mut [f32]) {
+        let first = plane << 20;
+        let (low, high) = out.split_at_mut(out.len() / 2);
+        let high = &mut high[..low.len()];
+        for lane in 0..low.len() {
+            let (a, b) = threefry(self.key, position, first | lane as u32);
+            (low[lane], high[lane]) = box_muller(a, b);
         }
-        threefry(self.key, &mut a, &mut b);
-        let mut out = [0.0; LANES];
-        let (low, high) = out.split_at_mut(LANES / 2);
-        for lane in 0..LANES / 2 {
-            (low[lane], high[lane]) = box_muller(a[lane], b[lane]);
-        }
-        out
     }
 }
 
-/// Standard Gaussians for tests and tools, in blocks of [`LANES`].
+/// Standard Gaussians for tests and tools.
 pub fn normals(seed: u64, n: usize) -> Vec<f32> {
     let stream = ReadNoise::new(seed, 0, 0, 0);
-    (0u32..).flat_map(|position| stream.draw(position, 0, 0)).take(n).collect()
+    let mut values = vec![0.0; n.next_multiple_of(64)];
+    for (position, values) in (0..).zip(values.chunks_exact_mut(64)) {
+        stream.draw(position, 0, values);
+    }
+    values.truncate(n);
+    values
 }
 
 /// The finaliser of SplitMix64 (Steele et al. 2014): every bit of the result
@@ -62,40 +59,48 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Threefry-2x32-13, lane by lane.
-#[inline]
-fn threefry<const N: usize>(key: [u32; 2], a: &mut [u32; N], b: &mut [u32; N]) {
-    const ROTATIONS: [u32; 8] = [13, 15, 26, 6, 17, 29, 16, 24];
+/// Threefry-2x32-13, written out: a loop over rounds would keep the compiler
+/// from turning the loop over lanes into vector code.
+#[inline(always)]
+fn threefry(key: [u32; 2], mut a: u32, mut b: u32) -> (u32, u32) {
+    let [k0, k1] = key;
     // The parity word of the key schedule, from the Threefish specification.
-    let schedule = [key[0], key[1], 0x1BD1_1BDA ^ key[0] ^ key[1]];
-    for lane in 0..N {
-        a[lane] = a[lane].wrapping_add(schedule[0]);
-        b[lane] = b[lane].wrapping_add(schedule[1]);
+    let k2 = 0x1BD1_1BDA ^ k0 ^ k1;
+    macro_rules! inject {
+        ($to_a:expr, $to_b:expr, $number:literal) => {
+            a = a.wrapping_add($to_a);
+            b = b.wrapping_add($to_b).wrapping_add($number);
+        };
     }
-    for round in 0..13 {
-        let rotation = ROTATIONS[round % 8];
-        for lane in 0..N {
-            a[lane] = a[lane].wrapping_add(b[lane]);
-            b[lane] = b[lane].rotate_left(rotation) ^ a[lane];
-        }
-        // A key injection after every fourth round.
-        if round % 4 == 3 {
-            let n = round / 4 + 1;
-            for lane in 0..N {
-                a[lane] = a[lane].wrapping_add(schedule[n % 3]);
-                b[lane] = b[lane].wrapping_add(schedule[(n + 1) % 3]).wrapping_add(n as u32);
-            }
-        }
+    macro_rules! rounds {
+        ($($rotation:literal)*) => {
+            $(
+                a = a.wrapping_add(b);
+                b = b.rotate_left($rotation) ^ a;
+            )*
+        };
     }
+    inject!(k0, k1, 0);
+    rounds!(13 15 26 6);
+    inject!(k1, k2, 1);
+    rounds!(17 29 16 24);
+    inject!(k2, k0, 2);
+    rounds!(13 15 26 6);
+    inject!(k0, k1, 3);
+    rounds!(17);
+    (a, b)
 }
 
 /// Two independent standard Gaussians from two random words.
-#[inline]
+#[inline(always)]
 fn box_muller(a: u32, b: u32) -> (f32, f32) {
     const STEP: f32 = 1.0 / 16_777_216.0; // 2^-24: what an f32 resolves below 1
-    let radius_uniform = ((a >> 8) + 1) as f32 * STEP; // (0, 1]
-    let turn = (b >> 8) as f32 * STEP - 0.5; // [-1/2, 1/2)
-    let radius = (-2.0 * ln(radius_uniform)).max(0.0).sqrt();
+    // Signed integers, because old instruction sets convert no others.
+    let radius_uniform = ((a >> 8) as i32 + 1) as f32 * STEP; // (0, 1]
+    let turn = (b >> 8) as i32 as f32 * STEP - 0.5; // [-1/2, 1/2)
+    let square = -2.0 * ln(radius_uniform);
+    // Near 1 the logarithm may round to the wrong side of zero.
+    let radius = (if square > 0.0 { square } else { 0.0 }).sqrt();
     let (sin, cos) = sin_cos_turn(turn);
     (radius * cos, radius * sin)
 }
@@ -103,7 +108,7 @@ fn box_muller(a: u32, b: u32) -> (f32, f32) {
 /// Natural logarithm of a normal f32 in (0, 1], error below 2e-7 relative to
 /// its largest value: exponent apart, then the series of atanh in
 /// `(m - 1) / (m + 1)` for a mantissa between sqrt(1/2) and sqrt(2).
-#[inline]
+#[inline(always)]
 fn ln(x: f32) -> f32 {
     const SQRT_HALF_BITS: u32 = 0x3F35_04F3;
     let shifted = x.to_bits().wrapping_sub(SQRT_HALF_BITS);
@@ -117,7 +122,7 @@ fn ln(x: f32) -> f32 {
 }
 
 /// Sine and cosine of a turn in [-1/2, 1/2), error below 2e-7.
-#[inline]
+#[inline(always)]
 fn sin_cos_turn(turn: f32) -> (f32, f32) {
     let distance = turn.abs();
     let cos = sin_quarter(0.25 - distance);
@@ -126,7 +131,7 @@ fn sin_cos_turn(turn: f32) -> (f32, f32) {
 }
 
 /// sin(2 pi t) for t in [-1/4, 1/4]: Taylor series to the 11th power.
-#[inline]
+#[inline(always)]
 fn sin_quarter(t: f32) -> f32 {
     let x = t * std::f32::consts::TAU;
     let s = x * x;
@@ -147,15 +152,13 @@ mod tests {
     #[test]
     fn threefry_gives_the_published_values() {
         // Known answers for threefry2x32 with 13 rounds, from Random123.
-        let (mut a, mut b) = ([0u32], [0u32]);
-        threefry([0, 0], &mut a, &mut b);
-        assert_eq!((a[0], b[0]), (0x9d1c_5ec6, 0x8bd5_0731));
-        let (mut a, mut b) = ([u32::MAX], [u32::MAX]);
-        threefry([u32::MAX, u32::MAX], &mut a, &mut b);
-        assert_eq!((a[0], b[0]), (0xfd36_d048, 0x2d17_272c));
-        let (mut a, mut b) = ([0x243f_6a88u32], [0x85a3_08d3u32]);
-        threefry([0x1319_8a2e, 0x0370_7344], &mut a, &mut b);
-        assert_eq!((a[0], b[0]), (0xba3e_4725, 0xf27d_669e));
+        assert_eq!(threefry([0, 0], 0, 0), (0x9d1c_5ec6, 0x8bd5_0731));
+        let ones = u32::MAX;
+        assert_eq!(threefry([ones, ones], ones, ones), (0xfd36_d048, 0x2d17_272c));
+        assert_eq!(
+            threefry([0x1319_8a2e, 0x0370_7344], 0x243f_6a88, 0x85a3_08d3),
+            (0xba3e_4725, 0xf27d_669e)
+        );
     }
 
     #[test]
@@ -187,16 +190,21 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_matters() {
-        let first = ReadNoise::new(1, 2, 3, 4).draw(5, 6, 7);
-        assert_eq!(first, ReadNoise::new(1, 2, 3, 4).draw(5, 6, 7));
+        let draw = |seed, input, pe, step, position, plane| {
+            let mut values = [0.0; 8];
+            ReadNoise::new(seed, input, pe, step).draw(position, plane, &mut values);
+            values
+        };
+        let first = draw(1, 2, 3, 4, 5, 6);
+        assert_eq!(first, draw(1, 2, 3, 4, 5, 6));
+        assert!(first.iter().skip(1).all(|&value| value != first[0]), "lines differ");
         for other in [
-            ReadNoise::new(0, 2, 3, 4).draw(5, 6, 7),
-            ReadNoise::new(1, 0, 3, 4).draw(5, 6, 7),
-            ReadNoise::new(1, 2, 0, 4).draw(5, 6, 7),
-            ReadNoise::new(1, 2, 3, 0).draw(5, 6, 7),
-            ReadNoise::new(1, 2, 3, 4).draw(0, 6, 7),
-            ReadNoise::new(1, 2, 3, 4).draw(5, 0, 7),
-            ReadNoise::new(1, 2, 3, 4).draw(5, 6, 0),
+            draw(0, 2, 3, 4, 5, 6),
+            draw(1, 0, 3, 4, 5, 6),
+            draw(1, 2, 0, 4, 5, 6),
+            draw(1, 2, 3, 0, 5, 6),
+            draw(1, 2, 3, 4, 0, 6),
+            draw(1, 2, 3, 4, 5, 0),
         ] {
             assert_ne!(first, other);
         }

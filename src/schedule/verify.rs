@@ -4,9 +4,11 @@
 //!
 //! 1. Tiles are of layers of the plan, lie inside their PE, share no cell, and
 //!    hold each weight of each replica exactly once.
-//! 2. Arrays have the sizes that loops and PEs say; scales, biases and ADC
-//!    steps are finite, steps above zero, code ranges not empty, and codes,
-//!    shifted by the planes, fit 62 bits.
+//! 2. Loops have extents above zero, index maps use the loops that they may
+//!    use and reach no farther than 2^40 elements. Arrays have the sizes that
+//!    loops and PEs say; level sums are those of the levels; zero points are
+//!    codes; scales, biases and ADC steps are finite, steps above zero, code
+//!    ranges not empty, and codes, shifted by the planes, fit 62 bits.
 //! 3. Cells of tiles have targets, from 0 to the highest level of the layer's
 //!    width; cells of no tile have none.
 //! 4. A step waits only for steps that stand before it, and starts when they
@@ -17,12 +19,17 @@
 //!    input lines; planes are those of the coding, each once, the least
 //!    significant first; the conversions of a plane cover each output once,
 //!    in cycles of at most as many as the PE's ADCs make.
-//! 7. Waves take positions x planes x conversion cycles, and no PE is driven
-//!    by two steps at once.
+//! 7. Waves take positions x planes x conversion cycles, no PE is driven by
+//!    two steps at once, and all counts of the plan stay below 2^62.
 //! 8. A sum adds all tiles of its layer, each once, after waves have driven
 //!    each output position of one input through one replica exactly once.
 //! 9. Every crossbar layer has one sum; every output of the model is made.
+//!
+//! Plans come from files, and a file can say anything: whatever the numbers
+//! are, checking them neither panics nor takes memory that the plan itself
+//! does not.
 
+mod nests;
 mod steps;
 mod tables;
 
@@ -34,6 +41,9 @@ use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 /// A broken invariant, by its number in the module documentation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanFault {
+    /// Invariants 2 and 7, for what all PEs and steps have in common.
+    #[error("the plan: {0}")]
+    Chip(String),
     /// Invariants 1 to 3, for a tile.
     #[error("{tile}: {what}")]
     Tile {

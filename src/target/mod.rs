@@ -152,7 +152,7 @@ impl Readout {
 /// Bits of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdcBits {
-    /// That many, 1 to 24; at least 2 where pairs are subtracted first.
+    /// That many, 1 to 22; at least 2 where pairs are subtracted first.
     Bits(u8),
     /// As many as lose nothing; only with [`AdcRange::OneLevel`].
     AsNeeded,

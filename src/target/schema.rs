@@ -65,7 +65,7 @@ impl Rules {
     }
 }
 
-/// What a schema lets stand, in words: "a whole number from 1 to 24, or
+/// What a schema lets stand, in words: "a whole number from 1 to 22, or
 /// `as-needed`".
 pub(super) fn expectation(rule: &Value) -> String {
     if let Some(choices) = rule.get("anyOf").and_then(Value::as_array) {

@@ -151,7 +151,7 @@ pub(super) struct ReadoutSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum AdcBitsSpec {
-    Bits(#[schemars(range(min = 1, max = 24))] u8),
+    Bits(#[schemars(range(min = 1, max = 22))] u8),
     Word(AsNeeded),
 }
 

@@ -8,9 +8,13 @@ use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::mapping::length;
 use crate::schedule::plan::{ExecutionPlan, Step, StepKind, planes};
 
+/// No plan counts further; 2^62 cycles of a nanosecond are a century.
+const MAX_COUNT: u128 = 1 << 62;
+
 pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     let mut check = Check { plan, faults: Vec::new(), made: Made::default() };
     check.made.tensors = plan.inputs.iter().map(|&t| (t, None)).collect();
+    check.counts();
     let mut driven: BTreeMap<PeId, Vec<(u64, u64, StepId)>> = BTreeMap::new();
     for (id, step) in plan.steps.iter() {
         check.order(id, step);
@@ -82,6 +86,28 @@ impl Check<'_> {
         self.faults.push(PlanFault::Step { step, what });
     }
 
+    /// What is counted from a plan is a sum over its steps; here it is bounded
+    /// once, so that it can be added up plainly everywhere else.
+    fn counts(&mut self) {
+        let mut total = 0u128;
+        for (id, step) in self.plan.steps.iter() {
+            total += u128::from(step.cycles);
+            if let StepKind::Waves { positions, planes, conversions, .. } = &step.kind {
+                let driven = u128::from(length(positions)) * planes.len() as u128;
+                let converted: u128 = conversions.iter().map(|r| u128::from(length(r))).sum();
+                total += driven * converted.max(1);
+            }
+            let end = u128::from(step.start) + u128::from(step.cycles);
+            if end > MAX_COUNT {
+                self.fault(id, format!("it ends in cycle {end}"));
+            }
+        }
+        if total > MAX_COUNT {
+            let what = format!("its steps take {total} cycles and conversions");
+            self.faults.push(PlanFault::Chip(what));
+        }
+    }
+
     fn order(&mut self, id: StepId, step: &Step) {
         for &before in &step.after {
             if before >= id {
@@ -136,10 +162,11 @@ impl Check<'_> {
         let n_positions = plan_layer.nest.positions_per_input();
         if positions.start >= positions.end || positions.end as usize > n_positions {
             let (start, end) = (positions.start, positions.end);
-            self.fault(id, format!("it drives positions {start}..{end} of {n_positions}"));
+            return self.fault(id, format!("it drives positions {start}..{end} of {n_positions}"));
         }
         if *driven != planes(&plan_layer.coding) {
-            self.fault(id, format!("its planes are not those of the coding {}", plan_layer.coding));
+            let what = format!("its planes are not those of the coding {}", plan_layer.coding);
+            return self.fault(id, what);
         }
         let Some(n_conversions) = self.tiles_together(id, *layer, tiles) else { return };
         let limit = self.plan.conversions_per_cycle;
@@ -157,7 +184,9 @@ impl Check<'_> {
         if next != n_conversions {
             self.fault(id, format!("it converts {next} outputs of {n_conversions}"));
         }
-        let cycles = u64::from(length(positions)) * (driven.len() * conversions.len()) as u64;
+        // Below 2^32 positions x 16 planes x as many rounds as were listed.
+        let planes = u64::from(length(positions)) * driven.len() as u64;
+        let cycles = planes.saturating_mul(conversions.len() as u64);
         if step.cycles != cycles {
             self.fault(id, format!("it takes {} cycles, its waves {cycles}", step.cycles));
         }

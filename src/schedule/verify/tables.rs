@@ -1,20 +1,19 @@
 //! Invariants 1 to 3: layers, tiles, cells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::PlanFault;
+use super::nests::nest_faults;
 use crate::entity::{LayerId, PeId, WeightTileId};
-use crate::graph::{Extent, LoopRef};
 use crate::mapping::{WeightTile, length, overlap, shared_weights};
-use crate::schedule::plan::{ExecutionPlan, PlanLayer};
+use crate::schedule::plan::{ExecutionPlan, PeTargets, PlanLayer};
 
-/// No array of a plan may have more values than this; a plan file that says
-/// otherwise is damaged, and believing it would fill the memory.
-const MAX_VALUES: usize = 1 << 34;
+/// Lines on one side of a PE, as targets limit them.
+const MAX_LINES: u32 = 16_384;
 
 pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
-    let mut faults = Vec::new();
+    let mut faults = chip_faults(plan);
     for (&layer, plan_layer) in &plan.layers {
         let what = layer_faults(plan_layer);
         faults.extend(what.into_iter().map(|what| PlanFault::Layer { layer, what }));
@@ -47,32 +46,34 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     faults
 }
 
-fn layer_faults(layer: &PlanLayer) -> Vec<String> {
+/// What all PEs have in common; their arrays are made from it, so it is looked
+/// at first.
+fn chip_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     let mut faults = Vec::new();
+    let (inputs, outputs) = (plan.pe.inputs, plan.pe.outputs);
+    let lines = 1..=MAX_LINES;
+    if !lines.contains(&inputs) || !lines.contains(&outputs) || !outputs.is_multiple_of(2) {
+        faults.push(PlanFault::Chip(format!("its PEs have {inputs} inputs and {outputs} outputs")));
+    }
+    for (what, value, unit) in [("cycle", plan.cycle_ns, "ns"), ("level", plan.level_us, "uS")] {
+        if !(value.is_finite() && value > 0.0) {
+            faults.push(PlanFault::Chip(format!("its {what} is {value} {unit}")));
+        }
+    }
+    faults
+}
+
+fn layer_faults(layer: &PlanLayer) -> Vec<String> {
     let nest = &layer.nest;
-    let product = |extents: &[usize]| {
-        extents.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).filter(|&n| n > 0)
-    };
-    let positions = nest.positions.iter().try_fold(1usize, |n, extent| match extent {
-        Extent::Fixed(e) | Extent::PerInput(e) if *e > 0 => n.checked_mul(*e),
-        _ => None,
-    });
-    let sizes = (product(&nest.groups), product(&nest.rows), product(&nest.columns), positions);
-    let (Some(groups), Some(rows), Some(columns), Some(positions)) = sizes else {
-        return vec!["its loops have no proper extents".to_string()];
-    };
-    let cells = groups.checked_mul(rows).and_then(|n| n.checked_mul(columns));
-    if positions > u32::MAX as usize || cells.is_none_or(|n| n > MAX_VALUES) {
-        return vec!["its loops are too large".to_string()];
+    let mut faults = nest_faults(nest);
+    if !faults.is_empty() {
+        return faults;
     }
-    let late = nest.positions.iter().skip(1).any(|e| matches!(e, Extent::PerInput(_)));
-    let known = |l: &LoopRef| nest.extent(*l, 1).is_some();
-    let terms = nest.input.iter().chain(&nest.output).flat_map(|axis| &axis.terms);
-    if late || !terms.into_iter().all(|(l, _)| known(l)) {
-        faults.push("its index maps use loops that are not there".to_string());
-    }
+    // The extents are proper, so these products do not overflow.
+    let (groups, rows, columns) = (nest.n_groups(), nest.n_rows(), nest.n_columns());
+    let positions = nest.positions_per_input();
     for (what, found, wanted) in [
-        ("levels", layer.levels.len(), cells.unwrap_or(0)),
+        ("levels", layer.levels.len(), groups * rows * columns),
         ("column scales", layer.column_scales.len(), groups * columns),
         ("level sums", layer.level_sums.len(), groups * columns),
         ("biases", layer.bias.len(), groups * columns),
@@ -81,10 +82,15 @@ fn layer_faults(layer: &PlanLayer) -> Vec<String> {
             faults.push(format!("it has {found} {what}, its loops say {wanted}"));
         }
     }
+    if faults.is_empty() {
+        faults.extend(level_faults(layer, rows, columns));
+    }
     let coding = &layer.coding;
-    let usable = coding.scale.is_finite() && coding.scale > 0.0;
-    if !(1..=16).contains(&coding.bits) || !usable {
+    let scaled = coding.scale.is_finite() && coding.scale > 0.0;
+    if !scaled || !(1..=16).contains(&coding.bits) {
         faults.push(format!("its inputs have {} bits and the scale {}", coding.bits, coding.scale));
+    } else if !(coding.min_code()..=coding.max_code()).contains(&coding.zero_point) {
+        faults.push(format!("its zero point {} is none of its codes", coding.zero_point));
     }
     if !layer.column_scales.iter().all(|s| s.is_finite())
         || !layer.bias.iter().all(|b| b.is_finite())
@@ -95,6 +101,27 @@ fn layer_faults(layer: &PlanLayer) -> Vec<String> {
         faults.push(format!("it has {} replicas for {positions} positions", layer.n_replicas));
     }
     faults
+}
+
+fn level_faults(layer: &PlanLayer, n_rows: usize, n_columns: usize) -> Option<String> {
+    if layer.levels.contains(&i16::MIN) {
+        return Some(format!("it has the level {}, which has no opposite", i16::MIN));
+    }
+    let mut sums = vec![0i64; layer.level_sums.len()];
+    for (row, levels) in layer.levels.chunks_exact(n_columns).enumerate() {
+        let group = row / n_rows * n_columns;
+        for (sum, &level) in sums[group..].iter_mut().zip(levels) {
+            *sum += i64::from(level);
+        }
+    }
+    let wrong = sums.iter().zip(&layer.level_sums).position(|(found, said)| found != said)?;
+    Some(format!(
+        "the levels of group {} column {} add up to {}, not {}",
+        wrong / n_columns,
+        wrong % n_columns,
+        sums[wrong],
+        layer.level_sums[wrong]
+    ))
 }
 
 fn tile_faults(plan: &ExecutionPlan, place: &WeightTile) -> Vec<String> {
@@ -143,69 +170,81 @@ fn overlap_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
 
 fn conservation_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     let mut matrices: BTreeMap<(LayerId, u32), Vec<&WeightTile>> = BTreeMap::new();
-    for (&layer, plan_layer) in &plan.layers {
-        for replica in 0..plan_layer.n_replicas {
-            matrices.insert((layer, replica), Vec::new());
-        }
-    }
     for tile in plan.tiles.values() {
-        if let Some(tiles) = matrices.get_mut(&(tile.place.layer, tile.place.replica)) {
-            tiles.push(&tile.place);
-        }
+        matrices.entry((tile.place.layer, tile.place.replica)).or_default().push(&tile.place);
     }
     let mut faults = Vec::new();
-    for ((layer, replica), tiles) in matrices {
-        let wanted = plan.layers[&layer].levels.len() as u64;
-        let found: u64 = tiles.iter().map(|tile| tile.n_weight_cells() / 2).sum();
-        let twice = shared_weights(&tiles);
-        if found != wanted || twice != 0 {
-            let what = format!(
-                "replica {replica} has {found} weights in tiles, {twice} of them twice; its \
-                 matrix has {wanted}"
-            );
+    for (&layer, plan_layer) in &plan.layers {
+        // A plan file may claim billions of replicas: those that are there are
+        // walked, those that are not are only counted.
+        let there = matrices.range((layer, 0)..=(layer, u32::MAX));
+        let n_there = there.clone().count();
+        if n_there != plan_layer.n_replicas as usize {
+            let what = format!("{n_there} of its {} replicas have tiles", plan_layer.n_replicas);
             faults.push(PlanFault::Layer { layer, what });
+        }
+        for (&(_, replica), tiles) in there {
+            faults.extend(
+                replica_fault(plan_layer, replica, tiles)
+                    .map(|what| PlanFault::Layer { layer, what }),
+            );
         }
     }
     faults
 }
 
+fn replica_fault(layer: &PlanLayer, replica: u32, tiles: &[&WeightTile]) -> Option<String> {
+    let wanted = layer.levels.len() as u64;
+    let found: u64 = tiles.iter().map(|tile| tile.n_weight_cells() / 2).sum();
+    if found != wanted {
+        return Some(format!(
+            "replica {replica} has {found} weights in tiles, its matrix has {wanted}"
+        ));
+    }
+    let twice = shared_weights(tiles);
+    (twice != 0).then(|| format!("replica {replica} has {twice} weights in two tiles"))
+}
+
 fn cell_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
-    let (n_inputs, n_outputs) = (plan.pe.inputs as usize, plan.pe.outputs as usize);
-    let mut faults = Vec::new();
-    let mut used: BTreeMap<PeId, Vec<bool>> = BTreeMap::new();
+    let mut by_pe: BTreeMap<PeId, Vec<&WeightTile>> = BTreeMap::new();
     for tile in plan.tiles.values() {
-        let cells = used.entry(tile.place.pe).or_insert_with(|| vec![false; n_inputs * n_outputs]);
-        for line in 0..tile.place.n_inputs() as usize {
-            let start = (tile.place.input_line as usize + line) * n_outputs
-                + tile.place.output_line as usize;
-            cells[start..start + tile.place.n_outputs() as usize].fill(true);
-        }
+        by_pe.entry(tile.place.pe).or_default().push(&tile.place);
     }
-    for (&pe, targets) in &plan.targets {
-        let Some(cells) = used.remove(&pe) else {
-            faults.push(PlanFault::Pe { pe, what: "no tile uses it".to_string() });
-            continue;
+    let pes: BTreeSet<PeId> = by_pe.keys().chain(plan.targets.keys()).copied().collect();
+    let fault = |pe| {
+        let what = match (by_pe.get(&pe), plan.targets.get(&pe)) {
+            (Some(tiles), Some(targets)) => pe_fault(plan, tiles, targets)?,
+            (None, _) => "no tile uses it".to_string(),
+            (_, None) => "it has no targets".to_string(),
         };
-        if targets.levels.len() != cells.len() {
-            let what =
-                format!("it has {} cell targets for {} cells", targets.levels.len(), cells.len());
-            faults.push(PlanFault::Pe { pe, what });
-            continue;
-        }
-        let bad = targets.levels.iter().zip(&cells).position(|(level, &used)| {
-            if used { !(level.is_finite() && *level >= 0.0) } else { !level.is_nan() }
-        });
-        if let Some(cell) = bad {
-            let what = format!(
-                "input line {} output line {} has the target {}",
-                cell / n_outputs,
-                cell % n_outputs,
-                targets.levels[cell]
-            );
-            faults.push(PlanFault::Pe { pe, what });
+        Some(PlanFault::Pe { pe, what })
+    };
+    pes.into_iter().filter_map(fault).collect()
+}
+
+fn pe_fault(plan: &ExecutionPlan, tiles: &[&WeightTile], targets: &PeTargets) -> Option<String> {
+    let (n_inputs, n_outputs) = (plan.pe.inputs as usize, plan.pe.outputs as usize);
+    if targets.levels.len() != n_inputs * n_outputs {
+        return Some(format!(
+            "it has {} cell targets for {} cells",
+            targets.levels.len(),
+            n_inputs * n_outputs
+        ));
+    }
+    let mut used = vec![false; n_inputs * n_outputs];
+    for tile in tiles {
+        for line in 0..tile.n_inputs() as usize {
+            let start = (tile.input_line as usize + line) * n_outputs + tile.output_line as usize;
+            used[start..start + tile.n_outputs() as usize].fill(true);
         }
     }
-    let missing = used.into_keys();
-    faults.extend(missing.map(|pe| PlanFault::Pe { pe, what: "it has no targets".to_string() }));
-    faults
+    let cell = targets.levels.iter().zip(&used).position(|(level, &used)| {
+        if used { !(level.is_finite() && *level >= 0.0) } else { !level.is_nan() }
+    })?;
+    Some(format!(
+        "input line {} output line {} has the target {}",
+        cell / n_outputs,
+        cell % n_outputs,
+        targets.levels[cell]
+    ))
 }

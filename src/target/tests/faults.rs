@@ -185,7 +185,7 @@ fn values_of_the_wrong_type_or_outside_their_limits_all_at_once() {
             "  --> prototype.yaml:13:15: `readout.input_bits`",
             "error: `readout.cycle_ns` must be a number from 0.001 to 1e9, found `fast`",
             "  --> prototype.yaml:14:13: `readout.cycle_ns`",
-            "error: `readout.adc_bits` must be a whole number from 1 to 24, or `as-needed`, \
+            "error: `readout.adc_bits` must be a whole number from 1 to 22, or `as-needed`, \
              found `99`",
             "  --> prototype.yaml:15:13: `readout.adc_bits`",
             "error: `readout.adc_range` must be `full-scale`, `calibrated` or `one-level`, \
@@ -338,7 +338,7 @@ fn mistakes_on_the_command_line_are_shown_there() {
             "error: unknown key `cell.levls`",
             "  --> --set cell.levls",
             "  = help: did you mean `cell.levels`?",
-            "error: `readout.adc_bits` must be a whole number from 1 to 24, or `as-needed`, \
+            "error: `readout.adc_bits` must be a whole number from 1 to 22, or `as-needed`, \
              found `99`",
             "  --> --set readout.adc_bits",
             "error: `--set readout.cycle_ns.x` leads nowhere: `readout.cycle_ns` has no `x`",

@@ -1,0 +1,281 @@
+//! The container of all our files: a zip with a manifest in front and a seal
+//! at the end.
+//!
+//! ```text
+//! MANIFEST.json          kind, version, ohmc, then name, size, SHA-256 of each:
+//! entry, entry, ...      deflated, or stored where compression brings nothing
+//! list of entries        what every zip has
+//! comment                "ohmc sha256 " and the SHA-256 of all bytes before it
+//! ```
+//!
+//! The checksums of the manifest say which entry is damaged; the seal finds
+//! damage in what no entry covers, such as the zip's own tables. Neither keeps
+//! out someone who writes both anew, so readers check all else too.
+//!
+//! Bytes depend on content alone: order as added, no dates, fixed permissions,
+//! one compression level. (The deflate used here does not depend on the
+//! processor.)
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{self, Cursor, Write};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use super::{FormatError, OHMC_VERSION};
+
+/// Name of the first entry.
+pub const MANIFEST: &str = "MANIFEST.json";
+
+/// What stands in front of the seal's checksum.
+pub(super) const SEAL: &[u8] = b"ohmc sha256 ";
+
+/// Characters of a SHA-256.
+pub(super) const HASH_CHARS: usize = 64;
+
+/// More entries than any plan has: one a PE, and a few a layer.
+pub(super) const MAX_ENTRIES: usize = 1 << 20;
+
+/// Bytes of an entry, unpacked; far above the largest model that fits a
+/// machine.
+pub(super) const MAX_ENTRY_BYTES: u64 = 1 << 34;
+
+/// Bytes of a JSON document: a plan of a hundred thousand tiles has a fifth of
+/// that.
+pub(super) const MAX_DOCUMENT_BYTES: u64 = 1 << 28;
+
+/// Bytes of an entry's name.
+const MAX_NAME_BYTES: usize = 1024;
+
+/// Deflate's usual middle between speed and size.
+const LEVEL: i64 = 6;
+
+/// From here on a zip needs its 64-bit fields.
+const LARGE_BYTES: u64 = 0xF000_0000;
+
+/// The kinds of file. `Display` gives it with its article: `a plan`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A compiled model.
+    Plan,
+    /// Statistics of a model's activations.
+    Calibration,
+}
+
+impl Kind {
+    /// The name that stands in the manifest.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Plan => "ohmc-plan",
+            Self::Calibration => "ohmc-calibration",
+        }
+    }
+
+    /// The format version that this ohmc writes, and the newest that it reads.
+    pub fn version(self) -> u32 {
+        match self {
+            Self::Plan | Self::Calibration => 1,
+        }
+    }
+
+    /// The entry that says everything small.
+    pub(super) fn document(self) -> &'static str {
+        match self {
+            Self::Plan => "plan.json",
+            Self::Calibration => "calibration.json",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plan => "a plan",
+            Self::Calibration => "a stored calibration",
+        })
+    }
+}
+
+/// What the manifest says. Its first three fields stay in every version, so
+/// that an old ohmc can name the one that is needed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Manifest {
+    pub kind: String,
+    pub version: u32,
+    pub ohmc: String,
+    pub entries: Vec<Entry>,
+}
+
+/// What the manifest says of an entry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    pub name: String,
+    pub size: u64,
+    pub sha256: String,
+}
+
+type Content<'a> = Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a>;
+
+struct Pending<'a> {
+    name: String,
+    method: CompressionMethod,
+    content: Content<'a>,
+}
+
+/// Gathers entries and writes them as one archive.
+///
+/// Contents are asked for twice, once for the checksums that stand in front of
+/// them, and are never held in memory beside what they are made from.
+pub struct ArchiveWriter<'a> {
+    kind: Kind,
+    entries: Vec<Pending<'a>>,
+}
+
+impl<'a> ArchiveWriter<'a> {
+    /// An archive without entries.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, entries: Vec::new() }
+    }
+
+    /// Adds an entry that is deflated. `content` writes it, each time the
+    /// same.
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        content: impl Fn(&mut dyn Write) -> io::Result<()> + 'a,
+    ) {
+        let (name, content) = (name.into(), Box::new(content));
+        self.entries.push(Pending { name, method: CompressionMethod::Deflated, content });
+    }
+
+    /// Adds an entry as it is: weights in floating point do not get smaller.
+    pub fn add_stored(&mut self, name: impl Into<String>, bytes: &'a [u8]) {
+        let content = Box::new(move |writer: &mut dyn Write| writer.write_all(bytes));
+        let name = name.into();
+        self.entries.push(Pending { name, method: CompressionMethod::Stored, content });
+    }
+
+    /// The archive's bytes.
+    ///
+    /// # Errors
+    ///
+    /// Names that a zip cannot hold or that occur twice, contents beyond the
+    /// limits of the format.
+    pub fn finish(self) -> Result<Vec<u8>, FormatError> {
+        let kind = self.kind;
+        self.bytes().map_err(|reason| FormatError::Write { kind, reason })
+    }
+
+    fn bytes(self) -> Result<Vec<u8>, String> {
+        let kind = self.kind;
+        let entries = self.manifest_entries()?;
+        let manifest = Manifest {
+            kind: kind.id().to_string(),
+            version: kind.version(),
+            ohmc: OHMC_VERSION.to_string(),
+            entries,
+        };
+        let text = super::json::text(&manifest)?;
+        let failed = |error: zip::result::ZipError| error.to_string();
+        // Over a cursor the sizes are filled in before each entry, which lets
+        // a reader say where a file was cut short.
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        zip.start_file(MANIFEST, options(CompressionMethod::Deflated, 0)).map_err(failed)?;
+        zip.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+        for (pending, entry) in self.entries.iter().zip(&manifest.entries) {
+            let in_entry = |error: io::Error| format!("`{}`: {error}", pending.name);
+            zip.start_file(&pending.name, options(pending.method, entry.size)).map_err(failed)?;
+            (pending.content)(&mut zip).map_err(in_entry)?;
+        }
+        let comment = [SEAL, &[b'0'; HASH_CHARS]].concat();
+        zip.set_raw_comment(comment.into()).map_err(failed)?;
+        let mut bytes = zip.finish().map_err(failed)?.into_inner();
+        seal(&mut bytes);
+        Ok(bytes)
+    }
+
+    fn manifest_entries(&self) -> Result<Vec<Entry>, String> {
+        if self.entries.len() > MAX_ENTRIES {
+            return Err(format!("{} entries, at most {MAX_ENTRIES}", self.entries.len()));
+        }
+        let mut names = BTreeSet::from([MANIFEST]);
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for pending in &self.entries {
+            let name = &pending.name;
+            if !is_plain(name) {
+                return Err(format!("`{name}` cannot be the name of an entry"));
+            }
+            if !names.insert(name) {
+                return Err(format!("two entries are called `{name}`"));
+            }
+            let mut measure = Measure::default();
+            (pending.content)(&mut measure).map_err(|e| format!("`{name}`: {e}"))?;
+            if measure.size > MAX_ENTRY_BYTES {
+                return Err(format!("`{name}` has {} bytes", measure.size));
+            }
+            let (name, sha256) = (name.clone(), hex(measure.hash));
+            entries.push(Entry { name, size: measure.size, sha256 });
+        }
+        Ok(entries)
+    }
+}
+
+/// Counts and hashes what is written to it.
+#[derive(Default)]
+struct Measure {
+    hash: Sha256,
+    size: u64,
+}
+
+impl Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn options(method: CompressionMethod, size: u64) -> SimpleFileOptions {
+    SimpleFileOptions::DEFAULT
+        .compression_method(method)
+        .compression_level((method == CompressionMethod::Deflated).then_some(LEVEL))
+        .last_modified_time(DateTime::DEFAULT)
+        .system(zip::System::Unix)
+        .unix_permissions(0o644)
+        .large_file(size >= LARGE_BYTES)
+}
+
+/// Writes the checksum of everything before it over the last characters.
+pub(super) fn seal(bytes: &mut [u8]) {
+    if let Some((body, hash)) = bytes.split_last_chunk_mut::<HASH_CHARS>() {
+        hash.copy_from_slice(hex_digest(body).as_bytes());
+    }
+}
+
+/// Whether a name is a relative path that stays where it is unpacked.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && !name.starts_with('/')
+        && !name.ends_with('/')
+        && !name.chars().any(|c| c.is_control() || c == '\\')
+        && !name.split('/').any(|part| part == "..")
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn hex_digest(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+pub(super) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,167 @@
+//! The arrays of a plan, and the plan put together from them.
+
+use std::io::{Read, Seek};
+
+use super::document::{LayerForm, PlanForm, StepForm, TileForm, plain};
+use crate::entity::{Entity, LayerId, PeId, Table, WeightTileId};
+use crate::format::archive::{ArchiveWriter, Kind};
+use crate::format::npy::write_array;
+use crate::format::reader::ArchiveReader;
+use crate::format::{Flaw, FormatError};
+use crate::graph::LoopNest;
+use crate::schedule::{AdcSetting, ExecutionPlan, PeTargets, PlanLayer, PlanTile};
+
+const STEPS: &str = "adc/step_us.npy";
+const CODES: &str = "adc/codes.npy";
+
+fn levels(layer: LayerId) -> String {
+    format!("levels/{layer}.npy")
+}
+
+fn scales(layer: LayerId) -> String {
+    format!("scales/{layer}.npy")
+}
+
+fn bias(layer: LayerId) -> String {
+    format!("bias/{layer}.npy")
+}
+
+fn cells(pe: PeId) -> String {
+    format!("cells/{pe}.npy")
+}
+
+/// Adds all arrays of a plan.
+pub(super) fn add<'a>(plan: &'a ExecutionPlan, archive: &mut ArchiveWriter<'a>) {
+    for (&id, layer) in &plan.layers {
+        let (n_groups, n_rows, n_columns) =
+            (layer.nest.n_groups(), layer.nest.n_rows(), layer.nest.n_columns());
+        archive.add(levels(id), move |writer| {
+            write_array(writer, &[n_groups, n_rows, n_columns], &layer.levels)
+        });
+        archive.add(scales(id), move |writer| {
+            write_array(writer, &[n_groups, n_columns], &layer.column_scales)
+        });
+        archive
+            .add(bias(id), move |writer| write_array(writer, &[n_groups, n_columns], &layer.bias));
+    }
+    let n_tiles = plan.tiles.len();
+    let steps: Vec<f64> = plan.tiles.values().map(|tile| tile.adc.step_us).collect();
+    archive.add(STEPS, move |writer| write_array(writer, &[n_tiles], &steps));
+    let codes: Vec<i32> =
+        plan.tiles.values().flat_map(|tile| [tile.adc.min_code, tile.adc.max_code]).collect();
+    archive.add(CODES, move |writer| write_array(writer, &[n_tiles, 2], &codes));
+    let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
+    for (&pe, targets) in &plan.targets {
+        archive.add(cells(pe), move |writer| write_array(writer, &shape, &targets.levels));
+    }
+}
+
+/// The plan that the document and the arrays beside it say, not verified yet.
+pub(super) fn plan<R: Read + Seek>(
+    form: &PlanForm,
+    archive: &mut ArchiveReader<R>,
+) -> Result<ExecutionPlan, FormatError> {
+    let flaws = id_flaws(form);
+    if !flaws.is_empty() {
+        return Err(FormatError::Invalid { file: archive.file().to_string(), flaws });
+    }
+    let mut plan = form.chip.empty_plan();
+    (plan.inputs, plan.outputs) = (plain(&form.inputs), plain(&form.outputs));
+    for layer in &form.layers {
+        plan.layers.insert(layer.id.0, plan_layer(layer, archive)?);
+    }
+    plan.tiles = tiles(&form.tiles, archive)?;
+    plan.steps = form.steps.iter().map(StepForm::step).collect();
+    let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
+    for pe in plain(&form.cells) {
+        let levels = archive.read_array(&cells(pe), &shape)?;
+        plan.targets.insert(pe, PeTargets { levels });
+    }
+    Ok(plan)
+}
+
+/// Ids of tables are positions, ids of maps ascend.
+fn id_flaws(form: &PlanForm) -> Vec<Flaw> {
+    fn indices<T: Entity>(ids: impl Iterator<Item = T>) -> Vec<usize> {
+        ids.map(Entity::index).collect()
+    }
+    let ascend = |ids: Vec<usize>| ids.windows(2).all(|pair| pair[0] < pair[1]);
+    let count = |ids: Vec<usize>| ids.iter().enumerate().all(|(position, &id)| position == id);
+    let in_order = [
+        ("layers", ascend(indices(form.layers.iter().map(|layer| layer.id.0)))),
+        ("cells", ascend(indices(form.cells.iter().map(|pe| pe.0)))),
+        ("tiles", count(indices(form.tiles.iter().map(|tile| tile.id.0)))),
+        ("steps", count(indices(form.steps.iter().map(|step| step.id.0)))),
+    ];
+    let flaw = |what| {
+        Flaw::entry(Kind::Plan.document(), format!("the ids of {what} are not in their order"))
+    };
+    in_order.into_iter().filter(|(_, good)| !good).map(|(what, _)| flaw(what)).collect()
+}
+
+fn plan_layer<R: Read + Seek>(
+    form: &LayerForm,
+    archive: &mut ArchiveReader<R>,
+) -> Result<PlanLayer, FormatError> {
+    let (id, nest) = (form.id.0, form.nest());
+    let Some([n_groups, n_rows, n_columns]) = matrix(&nest) else {
+        let flaw = Flaw::entry(levels(id), "a matrix of its extents cannot be");
+        return Err(FormatError::Invalid { file: archive.file().to_string(), flaws: vec![flaw] });
+    };
+    let levels = archive.read_array(&levels(id), &[n_groups, n_rows, n_columns])?;
+    let columns = [n_groups, n_columns];
+    Ok(PlanLayer {
+        name: form.name.clone(),
+        input: form.input.0,
+        output: form.output.0,
+        coding: form.coding(),
+        n_replicas: form.n_replicas,
+        level_sums: level_sums(&levels, n_rows, n_columns),
+        levels,
+        column_scales: archive.read_array(&scales(id), &columns)?,
+        bias: archive.read_array(&bias(id), &columns)?,
+        nest,
+    })
+}
+
+/// Groups, rows, columns; `None` where they cannot be counted.
+fn matrix(nest: &LoopNest) -> Option<[usize; 3]> {
+    let product =
+        |extents: &[usize]| extents.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+    Some([product(&nest.groups)?, product(&nest.rows)?, product(&nest.columns)?])
+}
+
+/// Sum of every column, `[group][column]`; levels are `[group][row][column]`.
+fn level_sums(levels: &[i16], n_rows: usize, n_columns: usize) -> Vec<i64> {
+    // Either may be 0 in a file; then there are no levels.
+    let (n_rows, n_columns) = (n_rows.max(1), n_columns.max(1));
+    let mut sums = Vec::with_capacity(levels.len() / n_rows);
+    for group in levels.chunks(n_rows.saturating_mul(n_columns)) {
+        let start = sums.len();
+        sums.resize(start + n_columns.min(group.len()), 0i64);
+        for row in group.chunks(n_columns) {
+            for (sum, &level) in sums[start..].iter_mut().zip(row) {
+                *sum += i64::from(level);
+            }
+        }
+    }
+    sums
+}
+
+fn tiles<R: Read + Seek>(
+    forms: &[TileForm],
+    archive: &mut ArchiveReader<R>,
+) -> Result<Table<WeightTileId, PlanTile>, FormatError> {
+    let steps: Vec<f64> = archive.read_array(STEPS, &[forms.len()])?;
+    let codes: Vec<i32> = archive.read_array(CODES, &[forms.len(), 2])?;
+    let settings = steps.iter().zip(codes.chunks_exact(2)).map(|(&step_us, codes)| AdcSetting {
+        step_us,
+        min_code: codes[0],
+        max_code: codes[1],
+    });
+    Ok(forms
+        .iter()
+        .zip(settings)
+        .map(|(form, adc)| PlanTile { place: form.place(), adc })
+        .collect())
+}

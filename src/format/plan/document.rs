@@ -1,0 +1,420 @@
+//! `plan.json`: all of a plan but its arrays.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PlanFile, PreprocessForm};
+use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
+use crate::format::text::{Exact, ExtentText, Id, LoopText, PlaneText, Span};
+use crate::frontend::{Axis, FrontendOptions, ModelFiles};
+use crate::graph::{AxisIndex, LoopNest};
+use crate::mapping::WeightTile;
+use crate::quantize::InputCoding;
+use crate::schedule::{ExecutionPlan, Step, StepKind};
+use crate::target::{Pe, Subtract, Target};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlanForm {
+    pub model: ModelForm,
+    preprocess: Preparation,
+    pub chip: ChipForm,
+    pub inputs: Vec<Id<TensorId>>,
+    pub outputs: Vec<Id<TensorId>>,
+    pub layers: Vec<LayerForm>,
+    pub tiles: Vec<TileForm>,
+    /// PEs whose cells have targets.
+    pub cells: Vec<Id<PeId>>,
+    pub steps: Vec<StepForm>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelForm {
+    ohmc: String,
+    tract: String,
+    graph_sha256: String,
+    shapes: BTreeMap<String, Vec<AxisForm>>,
+    /// Locations of weight files, as the model gives them.
+    pub external: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum AxisForm {
+    Fixed(usize),
+    Batch(Batch),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Batch {
+    N,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preparation {
+    scale: Option<Exact<f32>>,
+    mean: Vec<Exact<f32>>,
+    std: Vec<Exact<f32>>,
+    bgr: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChipForm {
+    inputs: u32,
+    outputs: u32,
+    n_pes: u32,
+    subtract: SubtractForm,
+    conversions_per_cycle: u32,
+    cycle_ns: Exact<f64>,
+    level_us: Exact<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SubtractForm {
+    BeforeConversion,
+    AfterConversion,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LayerForm {
+    pub id: Id<LayerId>,
+    pub name: String,
+    pub input: Id<TensorId>,
+    pub output: Id<TensorId>,
+    pub n_replicas: u32,
+    coding: CodingForm,
+    loops: LoopsForm,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CodingForm {
+    bits: u8,
+    signed: bool,
+    scale: Exact<f32>,
+    zero_point: i32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoopsForm {
+    positions: Vec<ExtentText>,
+    groups: Vec<usize>,
+    rows: Vec<usize>,
+    columns: Vec<usize>,
+    input: Vec<AxisIndexForm>,
+    output: Vec<AxisIndexForm>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AxisIndexForm {
+    /// Loop and stride.
+    terms: Vec<(LoopText, usize)>,
+    padding: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TileForm {
+    pub id: Id<WeightTileId>,
+    layer: Id<LayerId>,
+    replica: u32,
+    groups: Span,
+    rows: Span,
+    columns: Span,
+    pe: Id<PeId>,
+    input_line: u32,
+    output_line: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepForm {
+    pub id: Id<StepId>,
+    start: u64,
+    cycles: u64,
+    after: Vec<Id<StepId>>,
+    #[serde(rename = "do")]
+    work: WorkForm,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum WorkForm {
+    Digital {
+        inputs: Vec<Id<TensorId>>,
+        outputs: Vec<Id<TensorId>>,
+    },
+    Encode {
+        layer: Id<LayerId>,
+    },
+    Waves {
+        layer: Id<LayerId>,
+        tiles: Vec<Id<WeightTileId>>,
+        positions: Span,
+        planes: Vec<PlaneText>,
+        conversions: Vec<Span>,
+    },
+    Sum {
+        layer: Id<LayerId>,
+        tiles: Vec<Id<WeightTileId>>,
+    },
+}
+
+impl PlanForm {
+    pub fn of(file: &PlanFile) -> Self {
+        let PlanFile { model, options, preprocess, plan, .. } = file;
+        let shape = |axes: &Vec<Axis>| axes.iter().copied().map(AxisForm::of).collect();
+        Self {
+            model: ModelForm {
+                ohmc: file.ohmc_version.clone(),
+                tract: file.tract_version.clone(),
+                graph_sha256: file.graph_sha256.clone(),
+                shapes: options.shapes.iter().map(|(n, axes)| (n.clone(), shape(axes))).collect(),
+                external: model.external.keys().cloned().collect(),
+            },
+            preprocess: Preparation {
+                scale: preprocess.scale.map(Exact),
+                mean: preprocess.mean.iter().copied().map(Exact).collect(),
+                std: preprocess.std.iter().copied().map(Exact).collect(),
+                bgr: preprocess.bgr,
+            },
+            chip: ChipForm::of(plan),
+            inputs: ids(&plan.inputs),
+            outputs: ids(&plan.outputs),
+            layers: LayerForm::all_of(plan),
+            tiles: plan.tiles.iter().map(|(id, tile)| TileForm::of(id, &tile.place)).collect(),
+            cells: plan.targets.keys().copied().map(Id).collect(),
+            steps: plan.steps.iter().map(|(id, step)| StepForm::of(id, step)).collect(),
+        }
+    }
+
+    /// The file again, with what was read beside the document.
+    pub fn with(self, model: ModelFiles, target: Target, plan: ExecutionPlan) -> PlanFile {
+        let shape = |axes: Vec<AxisForm>| axes.into_iter().map(AxisForm::axis).collect();
+        let shapes = self.model.shapes.into_iter().map(|(n, axes)| (n, shape(axes))).collect();
+        let floats = |values: Vec<Exact<f32>>| values.into_iter().map(|value| value.0).collect();
+        PlanFile {
+            model,
+            options: FrontendOptions { shapes },
+            preprocess: PreprocessForm {
+                scale: self.preprocess.scale.map(|scale| scale.0),
+                mean: floats(self.preprocess.mean),
+                std: floats(self.preprocess.std),
+                bgr: self.preprocess.bgr,
+            },
+            target,
+            plan,
+            graph_sha256: self.model.graph_sha256,
+            tract_version: self.model.tract,
+            ohmc_version: self.model.ohmc,
+        }
+    }
+}
+
+impl AxisForm {
+    fn of(axis: Axis) -> Self {
+        match axis {
+            Axis::Fixed(extent) => Self::Fixed(extent),
+            Axis::Batch => Self::Batch(Batch::N),
+        }
+    }
+
+    fn axis(self) -> Axis {
+        match self {
+            Self::Fixed(extent) => Axis::Fixed(extent),
+            Self::Batch(Batch::N) => Axis::Batch,
+        }
+    }
+}
+
+impl ChipForm {
+    fn of(plan: &ExecutionPlan) -> Self {
+        Self {
+            inputs: plan.pe.inputs,
+            outputs: plan.pe.outputs,
+            n_pes: plan.n_pes,
+            subtract: match plan.subtract {
+                Subtract::BeforeConversion => SubtractForm::BeforeConversion,
+                Subtract::AfterConversion => SubtractForm::AfterConversion,
+            },
+            conversions_per_cycle: plan.conversions_per_cycle,
+            cycle_ns: Exact(plan.cycle_ns),
+            level_us: Exact(plan.level_us),
+        }
+    }
+
+    pub fn pe(&self) -> Pe {
+        Pe { inputs: self.inputs, outputs: self.outputs }
+    }
+
+    /// A plan of this chip with nothing in it.
+    pub fn empty_plan(&self) -> ExecutionPlan {
+        ExecutionPlan {
+            pe: self.pe(),
+            n_pes: self.n_pes,
+            subtract: match self.subtract {
+                SubtractForm::BeforeConversion => Subtract::BeforeConversion,
+                SubtractForm::AfterConversion => Subtract::AfterConversion,
+            },
+            conversions_per_cycle: self.conversions_per_cycle,
+            cycle_ns: self.cycle_ns.0,
+            level_us: self.level_us.0,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            layers: BTreeMap::new(),
+            tiles: Default::default(),
+            targets: BTreeMap::new(),
+            steps: Default::default(),
+        }
+    }
+}
+
+impl LayerForm {
+    fn all_of(plan: &ExecutionPlan) -> Vec<Self> {
+        let form = |(&id, layer): (&LayerId, &crate::schedule::PlanLayer)| Self {
+            id: Id(id),
+            name: layer.name.clone(),
+            input: Id(layer.input),
+            output: Id(layer.output),
+            n_replicas: layer.n_replicas,
+            coding: CodingForm {
+                bits: layer.coding.bits,
+                signed: layer.coding.signed,
+                scale: Exact(layer.coding.scale),
+                zero_point: layer.coding.zero_point,
+            },
+            loops: LoopsForm::of(&layer.nest),
+        };
+        plan.layers.iter().map(form).collect()
+    }
+
+    pub fn coding(&self) -> InputCoding {
+        let CodingForm { bits, signed, scale, zero_point } = self.coding;
+        InputCoding { bits, signed, scale: scale.0, zero_point }
+    }
+
+    pub fn nest(&self) -> LoopNest {
+        let LoopsForm { positions, groups, rows, columns, input, output } = &self.loops;
+        let map = |axes: &[AxisIndexForm]| axes.iter().map(AxisIndexForm::index).collect();
+        LoopNest {
+            positions: positions.iter().map(|extent| extent.0.clone()).collect(),
+            groups: groups.clone(),
+            rows: rows.clone(),
+            columns: columns.clone(),
+            input: map(input),
+            output: map(output),
+        }
+    }
+}
+
+impl LoopsForm {
+    fn of(nest: &LoopNest) -> Self {
+        let map = |axes: &[AxisIndex]| axes.iter().map(AxisIndexForm::of).collect();
+        Self {
+            positions: nest.positions.iter().cloned().map(ExtentText).collect(),
+            groups: nest.groups.clone(),
+            rows: nest.rows.clone(),
+            columns: nest.columns.clone(),
+            input: map(&nest.input),
+            output: map(&nest.output),
+        }
+    }
+}
+
+impl AxisIndexForm {
+    fn of(axis: &AxisIndex) -> Self {
+        let terms = axis.terms.iter().map(|&(l, stride)| (LoopText(l), stride)).collect();
+        Self { terms, padding: axis.padding }
+    }
+
+    fn index(&self) -> AxisIndex {
+        let terms = self.terms.iter().map(|&(l, stride)| (l.0, stride)).collect();
+        AxisIndex { terms, padding: self.padding }
+    }
+}
+
+impl TileForm {
+    fn of(id: WeightTileId, place: &WeightTile) -> Self {
+        Self {
+            id: Id(id),
+            layer: Id(place.layer),
+            replica: place.replica,
+            groups: Span(place.groups.clone()),
+            rows: Span(place.rows.clone()),
+            columns: Span(place.columns.clone()),
+            pe: Id(place.pe),
+            input_line: place.input_line,
+            output_line: place.output_line,
+        }
+    }
+
+    pub fn place(&self) -> WeightTile {
+        WeightTile {
+            layer: self.layer.0,
+            replica: self.replica,
+            groups: self.groups.0.clone(),
+            rows: self.rows.0.clone(),
+            columns: self.columns.0.clone(),
+            pe: self.pe.0,
+            input_line: self.input_line,
+            output_line: self.output_line,
+        }
+    }
+}
+
+impl StepForm {
+    fn of(id: StepId, step: &Step) -> Self {
+        let work = match &step.kind {
+            StepKind::Digital { inputs, outputs } => {
+                WorkForm::Digital { inputs: ids(inputs), outputs: ids(outputs) }
+            }
+            StepKind::Encode { layer } => WorkForm::Encode { layer: Id(*layer) },
+            StepKind::Waves { layer, tiles, positions, planes, conversions } => WorkForm::Waves {
+                layer: Id(*layer),
+                tiles: ids(tiles),
+                positions: Span(positions.clone()),
+                planes: planes.iter().copied().map(PlaneText).collect(),
+                conversions: conversions.iter().cloned().map(Span).collect(),
+            },
+            StepKind::Sum { layer, tiles } => {
+                WorkForm::Sum { layer: Id(*layer), tiles: ids(tiles) }
+            }
+        };
+        let (start, cycles) = (step.start, step.cycles);
+        Self { id: Id(id), start, cycles, after: ids(&step.after), work }
+    }
+
+    pub fn step(&self) -> Step {
+        let kind = match &self.work {
+            WorkForm::Digital { inputs, outputs } => {
+                StepKind::Digital { inputs: plain(inputs), outputs: plain(outputs) }
+            }
+            WorkForm::Encode { layer } => StepKind::Encode { layer: layer.0 },
+            WorkForm::Waves { layer, tiles, positions, planes, conversions } => StepKind::Waves {
+                layer: layer.0,
+                tiles: plain(tiles),
+                positions: positions.0.clone(),
+                planes: planes.iter().map(|plane| plane.0).collect(),
+                conversions: conversions.iter().map(|span| span.0.clone()).collect(),
+            },
+            WorkForm::Sum { layer, tiles } => StepKind::Sum { layer: layer.0, tiles: plain(tiles) },
+        };
+        Step { kind, after: plain(&self.after), start: self.start, cycles: self.cycles }
+    }
+}
+
+fn ids<T: Copy>(ids: &[T]) -> Vec<Id<T>> {
+    ids.iter().copied().map(Id).collect()
+}
+
+pub(super) fn plain<T: Copy>(ids: &[Id<T>]) -> Vec<T> {
+    ids.iter().map(|id| id.0).collect()
+}
