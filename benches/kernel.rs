@@ -97,29 +97,24 @@ fn measure(case: &Case) -> (f64, f64) {
         best_kernel = best_kernel.min(start.elapsed().as_secs_f64());
         let start = Instant::now();
         // SAFETY: the three slices have exactly m x n, m x k and k x n values,
-        // row-major, and `dst` overlaps neither operand.
+        // row-major, and the result overlaps neither operand.
         #[allow(unsafe_code, reason = "the product to compare with has a raw interface")]
         unsafe {
-            gemm::gemm(
+            matrixmultiply::sgemm(
                 rows,
-                pairs,
                 inputs,
-                dense.as_mut_ptr(),
-                1,
-                pairs as isize,
-                false,
+                pairs,
+                1.0,
                 black_box(&bits).as_ptr(),
-                1,
                 inputs as isize,
-                weights.as_ptr(),
                 1,
+                weights.as_ptr(),
                 pairs as isize,
-                0f32,
-                1f32,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
+                1,
+                0.0,
+                dense.as_mut_ptr(),
+                pairs as isize,
+                1,
             );
         }
         black_box(&dense);

@@ -48,6 +48,8 @@ pub struct TileKernel {
 /// Working memory of a wave, to be reused.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
+    /// Codes of each four inputs, 16 bits each.
+    lanes: Vec<u64>,
     /// Pattern of each four inputs, `[plane][four inputs]`.
     patterns: Vec<u8>,
     /// Of one plane, per value.
@@ -162,7 +164,7 @@ impl TileKernel {
         scratch: &mut Scratch,
         results: &mut [i64],
     ) {
-        self.patterns(codes, planes, &mut scratch.patterns);
+        self.patterns(codes, planes, &mut scratch.lanes, &mut scratch.patterns);
         for buffer in [&mut scratch.current, &mut scratch.variance, &mut scratch.normals] {
             buffer.resize(self.width, 0.0);
         }
@@ -235,7 +237,7 @@ impl TileKernel {
 
     /// Currents in uS of one plane without noise, one per value converted.
     pub fn currents(&self, codes: &[u16], plane: Plane, scratch: &mut Scratch) -> Vec<f32> {
-        self.patterns(codes, &[plane], &mut scratch.patterns);
+        self.patterns(codes, &[plane], &mut scratch.lanes, &mut scratch.patterns);
         let mut currents = vec![0.0; self.width];
         self.add_up(&self.sums, &scratch.patterns, &mut currents);
         currents.truncate(self.n_values);
@@ -244,20 +246,31 @@ impl TileKernel {
 
     /// Bit transposition: the pattern of every four inputs in every plane.
     #[inline(always)]
-    fn patterns(&self, codes: &[u16], planes: &[Plane], patterns: &mut Vec<u8>) {
+    fn patterns(
+        &self,
+        codes: &[u16],
+        planes: &[Plane],
+        lanes: &mut Vec<u64>,
+        patterns: &mut Vec<u8>,
+    ) {
         let fours = self.n_inputs.div_ceil(FOUR);
+        lanes.clear();
+        let (whole, rest) = codes.as_chunks::<FOUR>();
+        lanes.extend(whole.iter().map(|codes| {
+            let [a, b, c, d] = codes.map(u64::from);
+            a | b << 16 | c << 32 | d << 48
+        }));
+        if !rest.is_empty() {
+            let four = |all, (lane, &code): (usize, &u16)| all | u64::from(code) << (16 * lane);
+            lanes.push(rest.iter().enumerate().fold(0, four));
+        }
         patterns.resize(planes.len() * fours, 0);
-        for (four, codes) in codes.chunks(FOUR).enumerate() {
-            let mut lanes = 0u64;
-            for (lane, &code) in codes.iter().enumerate() {
-                lanes |= u64::from(code) << (16 * lane);
-            }
-            for (number, plane) in planes.iter().enumerate() {
+        for (plane, patterns) in planes.iter().zip(patterns.chunks_exact_mut(fours)) {
+            for (pattern, lanes) in patterns.iter_mut().zip(lanes.iter()) {
                 // One bit in each 16-bit lane, brought together in the lowest
                 // four bits.
                 let bits = (lanes >> plane.bit) & 0x0001_0001_0001_0001;
-                let pattern = bits | bits >> 15 | bits >> 30 | bits >> 45;
-                patterns[number * fours + four] = (pattern & 0xF) as u8;
+                *pattern = ((bits | bits >> 15 | bits >> 30 | bits >> 45) & 0xF) as u8;
             }
         }
     }

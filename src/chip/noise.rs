@@ -29,11 +29,11 @@ impl ReadNoise {
     /// compiler turns it into vector code.
     #[inline(always)]
     pub fn draw(&self, position: u32, plane: u32, out: &mut [f32]) {
-        let first = plane << 20;
+        let (key, first) = (self.key, plane << 20);
         let (low, high) = out.split_at_mut(out.len() / 2);
         let high = &mut high[..low.len()];
         for lane in 0..low.len() {
-            let (a, b) = threefry(self.key, position, first | lane as u32);
+            let (a, b) = threefry(key, position, first | lane as u32);
             (low[lane], high[lane]) = box_muller(a, b);
         }
     }

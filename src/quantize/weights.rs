@@ -137,8 +137,11 @@ mod tests {
             prop_assume!(levels.iter().any(|&l| l.abs() == 7));
             let column: Vec<f32> = levels.iter().map(|&l| f32::from(l) * scale).collect();
             let found = best_scale(&column, 7);
-            let again: Vec<i16> = column.iter().map(|&w| nearest(w, found, 7)).collect();
-            prop_assert_eq!(again, levels);
+            // Another scale may hit them all too: 7 and -7 are also 6 and -6.
+            for &weight in &column {
+                let again = f32::from(nearest(weight, found, 7)) * found;
+                prop_assert!((again - weight).abs() <= 1e-5 * weight.abs());
+            }
         }
     }
 }
