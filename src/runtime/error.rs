@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::digital::DigitalError;
 use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::{LayerId, StepId, TensorId, WeightTileId};
+use crate::schedule::PlanFault;
 
 /// Why a run failed.
 #[derive(Debug, Clone, Error)]
@@ -12,6 +13,8 @@ use crate::entity::{LayerId, StepId, TensorId, WeightTileId};
 pub enum RunError {
     /// A digital stage could not be built or failed.
     Digital(#[from] DigitalError),
+    /// The plan breaks its own invariants.
+    Plan(Vec<PlanFault>),
     /// A step reads a tensor that is not there.
     MissingTensor {
         /// The step.
@@ -70,6 +73,12 @@ impl Explain for RunError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let damaged = "the plan does not belong to this model or chip: compile again";
         vec![match self {
+            Self::Plan(faults) => {
+                let complaint = |fault: &PlanFault| {
+                    Diagnostic::error(format!("the plan cannot be run: {fault}")).help(damaged)
+                };
+                return faults.iter().map(complaint).collect();
+            }
             Self::Digital(error) => Diagnostic::error(error.to_string())
                 .help("the operator runs in tract: check that the shapes of the data fit"),
             Self::MissingTensor { step, tensor } => {

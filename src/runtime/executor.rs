@@ -11,8 +11,7 @@ use crate::chip::{Chip, ReadNoise, Scratch, TileKernel};
 use crate::entity::{Entity, LayerId, StepId, Table, TensorId, WeightTileId};
 use crate::frontend::{Model, ModelInput};
 use crate::mapping::length;
-use crate::schedule::{ExecutionPlan, Plane, Step, StepKind};
-use crate::target::Subtract;
+use crate::schedule::{self, ExecutionPlan, Plane, Step, StepKind};
 use crate::tensor::Tensor;
 
 /// Positions that one task takes: enough to be worth handing over, few enough
@@ -61,12 +60,17 @@ struct Partial {
 }
 
 impl<'a> Executor<'a> {
-    /// Prepares a verified plan for a chip.
+    /// Prepares a plan for a chip.
     ///
     /// # Errors
     ///
-    /// The chip lacks cells of the plan, or the model is not the plan's.
+    /// The plan breaks its invariants, which everything here relies on; the
+    /// chip lacks cells of the plan, or the model is not the plan's.
     pub fn new(plan: &'a ExecutionPlan, model: &Model, chip: &Chip) -> Result<Self, RunError> {
+        let faults = schedule::verify(plan);
+        if !faults.is_empty() {
+            return Err(RunError::Plan(faults));
+        }
         let mut layouts = BTreeMap::new();
         for (&id, layer) in &plan.layers {
             let shape = |t: TensorId| model.graph.tensors().get(t).map(|info| &info.shape[..]);
@@ -149,28 +153,13 @@ impl<'a> Executor<'a> {
                 Ok(())
             }
             StepKind::Encode { layer } => self.encode(id, *layer, state),
-            StepKind::Waves { layer, tiles, positions, planes, conversions } => {
-                let first = positions.start as usize;
+            StepKind::Waves { layer, tiles, positions, planes, .. } => {
+                let first_position = positions.start as usize;
                 let n_positions = length(positions) as usize;
-                // Outputs counted through all tiles of the step.
-                let mut offset = 0;
                 for &tile in tiles {
-                    let kernel = &self.tiles[tile].kernel;
-                    let outputs = offset..offset + kernel.n_values() as u32;
-                    offset = outputs.end;
-                    let whole = covers(conversions, &outputs);
-                    let mut codes =
-                        self.waves(id, *layer, tile, first, n_positions, planes, state)?;
-                    if !whole {
-                        drop_unconverted(
-                            &mut codes,
-                            conversions,
-                            outputs.start,
-                            kernel,
-                            self.plan.subtract,
-                        );
-                    }
-                    let partial = Partial { first_position: first, n_positions, codes };
+                    let codes =
+                        self.waves(id, *layer, tile, first_position, n_positions, planes, state)?;
+                    let partial = Partial { first_position, n_positions, codes };
                     state.sums.entry(tile).or_default().push(partial);
                 }
                 Ok(())
@@ -331,6 +320,9 @@ fn tile(
     layouts: &BTreeMap<LayerId, Layout>,
     id: WeightTileId,
 ) -> Option<Tile> {
+    if chip.pe != plan.pe {
+        return None;
+    }
     let plan_tile = &plan.tiles[id];
     let place = &plan_tile.place;
     let kernel = TileKernel::new(chip, place, &plan_tile.adc, plan.subtract)?;
@@ -353,31 +345,6 @@ fn tile(
             .map(|pair| look_up(&layout.column_results, pair))
             .collect::<Option<_>>()?,
     })
-}
-
-/// Whether the conversions of a plane cover a run of outputs.
-fn covers(conversions: &[std::ops::Range<u32>], outputs: &std::ops::Range<u32>) -> bool {
-    outputs.clone().all(|output| conversions.iter().any(|round| round.contains(&output)))
-}
-
-/// Clears results that depend on outputs that no conversion reads.
-fn drop_unconverted(
-    codes: &mut [i64],
-    conversions: &[std::ops::Range<u32>],
-    first: u32,
-    kernel: &TileKernel,
-    subtract: Subtract,
-) {
-    let per_pair = match subtract {
-        Subtract::BeforeConversion => 1,
-        Subtract::AfterConversion => 2,
-    };
-    for pair in 0..kernel.n_pairs() {
-        let start = first + (pair * per_pair) as u32;
-        if !covers(conversions, &(start..start + per_pair as u32)) {
-            codes.iter_mut().skip(pair).step_by(kernel.n_pairs()).for_each(|code| *code = 0);
-        }
-    }
 }
 
 /// For every step, the tensors that it is the last to read.
