@@ -65,17 +65,8 @@ fn a_batch_axis_behind_others_is_taken_apart() {
     }
 }
 
-/// Rows `range` of every tensor.
 fn cut(tensors: &[Tensor], range: std::ops::Range<usize>) -> Vec<Tensor> {
-    tensors
-        .iter()
-        .map(|tensor| {
-            let each = tensor.values.len() / tensor.shape[0];
-            let values = &tensor.as_f32().unwrap()[range.start * each..range.end * each];
-            let shape = [&[range.len()], &tensor.shape[1..]].concat();
-            Tensor::f32(shape, values.to_vec()).unwrap()
-        })
-        .collect()
+    tensors.iter().map(|tensor| pipeline::rows(tensor, range.clone())).collect()
 }
 
 #[test]

@@ -19,21 +19,21 @@ use crate::pipeline::{self, Case, difference};
 
 /// What the arrays are like, and how numbers become integers.
 #[derive(Debug, Clone)]
-struct Setting {
-    input_bits: u8,
-    levels: u16,
-    pe_inputs: u32,
-    pe_pairs: u32,
-    adcs: u32,
-    after_conversion: bool,
-    plain_weights: bool,
-    affine: bool,
-    range: RangeRule,
-    replicas: u32,
-    seed: u64,
+pub struct Setting {
+    pub input_bits: u8,
+    pub levels: u16,
+    pub pe_inputs: u32,
+    pub pe_pairs: u32,
+    pub adcs: u32,
+    pub after_conversion: bool,
+    pub plain_weights: bool,
+    pub affine: bool,
+    pub range: RangeRule,
+    pub replicas: u32,
+    pub seed: u64,
 }
 
-fn setting() -> impl Strategy<Value = Setting> {
+pub fn setting() -> impl Strategy<Value = Setting> {
     let bits = prop_oneof![12 => 1u8..=8, 1 => Just(16u8)];
     let levels = prop_oneof![12 => 2u16..=32, 1 => Just(4096u16)];
     let sizes = prop_oneof![
@@ -87,7 +87,7 @@ impl Setting {
         }
     }
 
-    fn target(&self) -> Target {
+    pub fn target(&self) -> Target {
         let subtract = if self.after_conversion { "after-conversion" } else { "before-conversion" };
         pipeline::target(
             "ideal",
@@ -103,7 +103,7 @@ impl Setting {
     }
 
     /// Every layer is replicated as far as it has positions.
-    fn options(&self, model: &Model) -> CompileOptions {
+    pub fn options(&self, model: &Model) -> CompileOptions {
         let weights = if self.plain_weights { WeightRule::Plain } else { WeightRule::PerColumn };
         let inputs = if self.affine { InputRule::Affine } else { InputRule::TwosComplement };
         let replicas = model
@@ -123,14 +123,14 @@ impl Setting {
 
 /// What comes in: how many inputs, whether the batch is open, which values.
 #[derive(Debug, Clone)]
-struct Feed {
-    n: usize,
-    open: bool,
-    low: f32,
-    high: f32,
+pub struct Feed {
+    pub n: usize,
+    pub open: bool,
+    pub low: f32,
+    pub high: f32,
 }
 
-fn feed() -> impl Strategy<Value = Feed> {
+pub fn feed() -> impl Strategy<Value = Feed> {
     let range =
         prop_oneof![Just((0.0, 1.0)), Just((-1.0, 1.0)), Just((-0.3, 2.5)), Just((-4.0, -1.0))];
     (1usize..=5, any::<bool>(), range).prop_map(|(n, open, (low, high))| Feed {
@@ -142,7 +142,7 @@ fn feed() -> impl Strategy<Value = Feed> {
 }
 
 impl Feed {
-    fn batch(&self) -> Option<usize> {
+    pub fn batch(&self) -> Option<usize> {
         (!self.open).then_some(self.n)
     }
 }
@@ -161,7 +161,7 @@ fn check(onnx: &Onnx, setting: &Setting, feed: &Feed) -> Case {
     case
 }
 
-fn conv(rank: usize) -> impl Strategy<Value = (Conv, Vec<usize>)> {
+pub fn conv(rank: usize) -> impl Strategy<Value = (Conv, Vec<usize>)> {
     let sizes = prop_oneof![
         3 => (Just(1usize), 1usize..=4, 1usize..=6),
         1 => (2usize..=5, 1usize..=3, 1usize..=3),
@@ -188,7 +188,7 @@ fn conv(rank: usize) -> impl Strategy<Value = (Conv, Vec<usize>)> {
         })
 }
 
-fn conv_model(conv: &Conv, spatial: &[usize], feed: &Feed, seed: u64) -> Onnx {
+pub fn conv_model(conv: &Conv, spatial: &[usize], feed: &Feed, seed: u64) -> Onnx {
     let shape = [&[conv.in_channels()], spatial].concat();
     let model = Onnx::new(seed).input("x", &batched(feed.batch(), &shape));
     conv.add_to(model, "conv", "x").output("conv")
@@ -246,7 +246,7 @@ fn integer_convolution(
     };
     let mut outputs = Vec::new();
     for image in 0..n {
-        for out in 0..conv.out_channels() {
+        for (out, &bias) in bias.iter().enumerate() {
             let (group, column) = (out / conv.outputs, out % conv.outputs);
             for position in 0..result.iter().product() {
                 let position = unflatten(position, &result);
@@ -273,8 +273,8 @@ fn integer_convolution(
                 let scale = f64::from(layer.weight_scales[out]) * f64::from(coding.scale);
                 let real = sum as f64 * scale;
                 outputs.push(match own_bias {
-                    true => (real + f64::from(bias[out])) as f32,
-                    false => real as f32 + bias[out],
+                    true => (real + f64::from(bias)) as f32,
+                    false => real as f32 + bias,
                 });
             }
         }
@@ -282,20 +282,12 @@ fn integer_convolution(
     outputs
 }
 
-/// The largest error beside the largest value.
-fn relative_error(found: &[f32], wanted: &[f32]) -> f32 {
-    let largest = wanted.iter().fold(0f32, |max, v| max.max(v.abs()));
-    let error = found.iter().zip(wanted).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
-    if error == 0.0 { 0.0 } else { error / largest }
-}
-
 /// With 16 bits and 4,096 levels hardly anything is rounded.
 fn close_to_float(onnx: &Onnx, feed: &Feed) {
     let case = check(onnx, &Setting::finest(), feed);
     let outputs = case.run_on(&case.program(1));
     for (found, wanted) in outputs.iter().zip(&case.float()) {
-        assert_eq!(found.shape, wanted.shape);
-        let error = relative_error(found.as_f32().unwrap(), wanted.as_f32().unwrap());
+        let error = pipeline::relative_error(found, wanted);
         assert!(error < 2e-3, "relative error {error}");
     }
 }
@@ -431,7 +423,7 @@ fn channels_last(conv: &Conv, spatial: &[usize], feed: &Feed, seed: u64) -> Onnx
     model.node("Transpose", &["last"], "y", to_last).output("y")
 }
 
-fn config(cases: u32) -> ProptestConfig {
+pub fn config(cases: u32) -> ProptestConfig {
     // A case that failed becomes a test of its own, not a line in a file.
     ProptestConfig { cases, failure_persistence: None, ..Default::default() }
 }

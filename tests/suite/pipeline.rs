@@ -1,11 +1,14 @@
 //! The way from bytes to outputs that most tests take: what belongs here runs
 //! the library's own stages, in their order, and decides nothing.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ohmc::chip::{self, Chip};
 use ohmc::compiler::{self, Calibrator, CompileError, CompileOptions, Compiled};
+use ohmc::data::{DataOptions, Files, InputSpec, ReadSeek};
 use ohmc::frontend::{self, FrontendError, Model, ModelFiles};
 use ohmc::quantize::Calibration;
 use ohmc::runtime::{Executor, FloatModel, Reference, Runs};
@@ -64,7 +67,6 @@ pub fn calibrate(model: &Model, inputs: &[Tensor], n: u64) -> Calibration {
 pub struct Case {
     pub model: Model,
     pub target: Target,
-    pub calibration: Calibration,
     pub inputs: Vec<Tensor>,
     pub compiled: Compiled,
 }
@@ -79,7 +81,7 @@ impl Case {
     ) -> Result<Self, CompileError> {
         let calibration = calibrate(&model, &inputs, 1);
         let compiled = compiler::compile(&model, &target, &calibration, options)?;
-        Ok(Self { model, target, calibration, inputs, compiled })
+        Ok(Self { model, target, inputs, compiled })
     }
 
     pub fn program(&self, seed: u64) -> Chip {
@@ -134,8 +136,76 @@ pub fn repository(path: &str) -> PathBuf {
 }
 
 /// A file of the data that is too large for the repository, if this machine
-/// has it: below `OHMC_DATA`.
+/// has it: below `OHMC_DATA`, or beside the repository.
 pub fn data(path: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(std::env::var_os("OHMC_DATA")?).join(path);
+    let root = std::env::var_os("OHMC_DATA").map_or_else(|| repository("../shared"), PathBuf::from);
+    let path = root.join(path);
     path.exists().then_some(path)
+}
+
+/// The file system.
+struct Disk;
+
+impl Files for Disk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadSeek>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
+        let mut paths = entries.collect::<io::Result<Vec<PathBuf>>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+}
+
+/// The first `n` inputs of a data set in one batch, with their labels.
+pub fn images(model: &Model, path: &Path, options: DataOptions, n: usize) -> (Tensor, Vec<u32>) {
+    let specs: Vec<InputSpec> = model
+        .inputs
+        .iter()
+        .map(|input| InputSpec {
+            name: input.name.clone(),
+            shape: input.shape.clone(),
+            element_type: input.element_type,
+        })
+        .collect();
+    let mut set = ohmc::data::open(&Disk, path, &options, &specs).unwrap();
+    let batch = set.next_batch(n).unwrap().unwrap();
+    (batch.inputs.into_iter().next().unwrap(), batch.labels.unwrap())
+}
+
+/// The network that comes with ohmc.
+pub fn mcnn() -> Model {
+    read(std::fs::read(repository("models/mcnn.onnx")).unwrap()).unwrap()
+}
+
+/// Digits that come with ohmc, with their labels.
+pub fn digits(model: &Model, n: usize) -> (Tensor, Vec<u32>) {
+    images(model, &repository("models/digits"), DataOptions::default(), n)
+}
+
+/// Rows `range` of a tensor.
+pub fn rows(tensor: &Tensor, range: std::ops::Range<usize>) -> Tensor {
+    let each = tensor.values.len() / tensor.shape[0];
+    let values = &tensor.as_f32().unwrap()[range.start * each..range.end * each];
+    let shape = [&[range.len()], &tensor.shape[1..]].concat();
+    Tensor::f32(shape, values.to_vec()).unwrap()
+}
+
+/// The largest error beside the largest value.
+pub fn relative_error(found: &Tensor, wanted: &Tensor) -> f32 {
+    assert_eq!(found.shape, wanted.shape);
+    let (found, wanted) = (found.as_f32().unwrap(), wanted.as_f32().unwrap());
+    let largest = wanted.iter().fold(0f32, |max, v| max.max(v.abs()));
+    let error = found.iter().zip(wanted).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+    if error == 0.0 { 0.0 } else { error / largest }
 }
