@@ -14,6 +14,7 @@
 )]
 
 mod batches;
+mod conservation;
 mod exactness;
 mod models;
 mod onnx;
