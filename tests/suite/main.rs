@@ -18,4 +18,5 @@ mod conservation;
 mod exactness;
 mod models;
 mod onnx;
+mod physics;
 mod pipeline;
