@@ -15,6 +15,7 @@
 
 mod batches;
 mod conservation;
+mod determinism;
 mod exactness;
 mod models;
 mod onnx;
