@@ -21,3 +21,4 @@ mod models;
 mod onnx;
 mod physics;
 mod pipeline;
+mod plan_edits;
