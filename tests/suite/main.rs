@@ -17,6 +17,7 @@ mod batches;
 mod conservation;
 mod determinism;
 mod exactness;
+mod frontend;
 mod models;
 mod onnx;
 mod physics;
