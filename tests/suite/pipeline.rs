@@ -201,11 +201,17 @@ pub fn rows(tensor: &Tensor, range: std::ops::Range<usize>) -> Tensor {
     Tensor::f32(shape, values.to_vec()).unwrap()
 }
 
-/// The largest error beside the largest value.
-pub fn relative_error(found: &Tensor, wanted: &Tensor) -> f32 {
+/// The largest value that is wanted, and the largest error.
+pub fn largest_and_error(found: &Tensor, wanted: &Tensor) -> (f32, f32) {
     assert_eq!(found.shape, wanted.shape);
     let (found, wanted) = (found.as_f32().unwrap(), wanted.as_f32().unwrap());
     let largest = wanted.iter().fold(0f32, |max, v| max.max(v.abs()));
     let error = found.iter().zip(wanted).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+    (largest, error)
+}
+
+/// The largest error beside the largest value.
+pub fn relative_error(found: &Tensor, wanted: &Tensor) -> f32 {
+    let (largest, error) = largest_and_error(found, wanted);
     if error == 0.0 { 0.0 } else { error / largest }
 }
