@@ -8,6 +8,12 @@
 //!
 //! `cargo bench --bench kernel`
 
+#![allow(clippy::print_stdout, reason = "a bench prints its table")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "random conductances need not be the same everywhere"
+)]
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;

@@ -9,8 +9,8 @@ use crate::mapping::{self, Mapping, MappingError, MappingOptions};
 use crate::quantize::{
     self, Calibration, Collector, QuantizeError, QuantizeOptions, QuantizedLayers,
 };
-use crate::runtime::RunError;
 use crate::runtime::digital::{Cut, Value};
+use crate::runtime::{self, RunError};
 use crate::schedule::{self, ExecutionPlan, PlanFault, PlanParts};
 use crate::target::Target;
 use crate::tensor::Tensor;
@@ -131,7 +131,7 @@ impl<'a> Calibrator<'a> {
     ///
     /// The model fails on them.
     pub fn add(&mut self, inputs: &[Tensor], n_inputs: u64) -> Result<(), RunError> {
-        let n_batch = inputs.first().and_then(|t| t.shape.first().copied()).unwrap_or(1);
+        let n_batch = runtime::n_batch(&self.model.inputs, inputs)?;
         let Some(cut) = &self.cut else { return Ok(()) };
         let values = inputs.iter().map(Value::from_array).collect::<Result<_, _>>()?;
         let outputs = cut.run(values)?;

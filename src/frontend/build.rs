@@ -64,9 +64,11 @@ impl Builder<'_> {
         let mut names = Vec::new();
         for node_id in self.typed.eval_order().map_err(error)? {
             let node = self.typed.node(node_id);
-            // Constants are no tensors of the graph: crossbar layers hold
-            // theirs as weights, digital cuts carry theirs along.
-            if node.op_is::<Const>() {
+            // Constants are no tensors of the graph, unless the model gives
+            // them out: crossbar layers hold theirs as weights, digital cuts
+            // carry theirs along.
+            let given_out = self.typed.outputs.iter().any(|outlet| outlet.node == node_id);
+            if node.op_is::<Const>() && !given_out {
                 continue;
             }
             for (slot, outlet) in node.outputs.iter().enumerate() {
@@ -83,7 +85,8 @@ impl Builder<'_> {
             let outputs = (0..node.outputs.len())
                 .filter_map(|slot| read(&OutletId::new(node_id, slot)))
                 .collect();
-            let inputs = node.inputs.iter().filter_map(read).collect();
+            let flows = |outlet: &&OutletId| !self.typed.node(outlet.node).op_is::<Const>();
+            let inputs = node.inputs.iter().filter(flows).filter_map(read).collect();
             names.push((node.name.clone(), node.op.name().into_owned(), crossbar));
             layers.push(Layer { name: String::new(), inputs, outputs, kind });
         }
@@ -94,13 +97,6 @@ impl Builder<'_> {
             |wanted: &[OutletId]| wanted.iter().filter_map(|o| ids.get(o).copied()).collect();
         let inputs: Vec<TensorId> = to_ids(&self.typed.inputs);
         let outputs: Vec<TensorId> = to_ids(&self.typed.outputs);
-        if outputs.len() != self.typed.outputs.len() {
-            return Err(FrontendError::Tract {
-                file: file.to_string(),
-                node: None,
-                reasons: vec!["an output of the model is a constant".to_string()],
-            });
-        }
         let (graph, renumbered) = LayerGraph::new(tensors, layers, inputs, outputs);
         let mut by_tensor: Vec<(TensorId, OutletId)> =
             renumbered.into_iter().zip(outlets).collect();
@@ -156,7 +152,8 @@ impl Builder<'_> {
             if facts.len() > 2 && constant(2).is_none() {
                 return Ok(Some(Err("its bias is computed".to_string())));
             }
-            return Ok(Some(convolution::crossbar(conv, &operands(0, kernel), constant(2))));
+            let layer = convolution::crossbar(conv, &operands(0, kernel), constant(2));
+            return Ok(Some(layer.and_then(drivable)));
         }
         if let Some(einsum) = node.op_as::<EinSum>() {
             let (data, weights) = match (facts.len(), constant(0), constant(1)) {
@@ -167,7 +164,8 @@ impl Builder<'_> {
                 }
                 _ => return Ok(Some(Err("it does not have two operands".to_string()))),
             };
-            return Ok(Some(product::crossbar(einsum, data, &operands(data, weights))));
+            let layer = product::crossbar(einsum, data, &operands(data, weights));
+            return Ok(Some(layer.and_then(drivable)));
         }
         Ok(None)
     }
@@ -194,6 +192,31 @@ impl Builder<'_> {
                 Ok(ModelInput { name: info.name.clone(), shape, has_batch, element_type })
             })
             .collect()
+    }
+}
+
+/// A layer whose output positions can be counted for any batch, or why they
+/// cannot.
+fn drivable(layer: CrossbarLayer) -> Result<CrossbarLayer, String> {
+    let nest = &layer.nest;
+    let fixed = nest.groups.iter().chain(&nest.rows).chain(&nest.columns);
+    if fixed.chain(nest.positions.iter().filter_map(at_least)).any(|&extent| extent == 0) {
+        return Err("it has an axis of extent 0".to_string());
+    }
+    if let Some(Extent::Other(extent)) = nest.positions.iter().find(|e| at_least(e).is_none()) {
+        return Err(format!("an axis has the extent {extent}, which is no multiple of the batch"));
+    }
+    if nest.positions.iter().skip(1).any(|extent| matches!(extent, Extent::PerInput(_))) {
+        return Err("several axes grow with the batch".to_string());
+    }
+    Ok(layer)
+}
+
+/// An extent for one input, if it can be said.
+fn at_least(extent: &Extent) -> Option<&usize> {
+    match extent {
+        Extent::Fixed(n) | Extent::PerInput(n) => Some(n),
+        Extent::Other(_) => None,
     }
 }
 

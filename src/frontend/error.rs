@@ -46,9 +46,38 @@ pub enum FrontendError {
     External {
         /// File.
         file: String,
+        /// The tensor whose data it holds.
+        tensor: String,
         /// Location as the model gives it.
         location: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// Nodes that do not hang together.
+    Wiring {
+        /// File.
+        file: String,
+        /// What is wrong.
+        what: String,
+        /// The node, if it is that of one.
+        node: Option<String>,
+    },
+    /// An input without a value.
+    EmptyInput {
+        /// File.
+        file: String,
+        /// The input.
+        input: String,
+        /// Its shape as the model gives it.
+        shape: String,
+    },
+    /// A constant whose data does not fit its shape.
+    Constant {
+        /// File.
+        file: String,
+        /// The constant.
+        name: String,
+        /// What is wrong, with the numbers.
         reason: String,
     },
     /// tract could not make sense of the model.
@@ -119,10 +148,30 @@ impl Explain for FrontendError {
                 }
                 vec![diagnostic.help("name an input of the model and give all its axes")]
             }
-            Self::External { file, location, reason } => vec![
+            Self::External { file, tensor, location, reason } => vec![
                 Diagnostic::error(format!("external weight file `{location}`: {reason}"))
-                    .at(file, format!("tensor data in `{location}`"))
+                    .at(file, format!("tensor `{tensor}`"))
                     .help("put the file where the model expects it, beside the `.onnx`"),
+            ],
+            Self::Wiring { file, what, node } => {
+                let place = node.as_ref().map_or(String::new(), |node| format!("node `{node}`"));
+                vec![
+                    Diagnostic::error("the nodes of the model do not hang together")
+                        .at(file, place)
+                        .note(what.clone())
+                        .help("export the model again, or check it with `onnx.checker`"),
+                ]
+            }
+            Self::EmptyInput { file, input, shape } => vec![
+                Diagnostic::error(format!("input `{input}` has an axis of extent 0"))
+                    .at(file, format!("input `{input}` {shape}"))
+                    .help("export the model with an input that has values"),
+            ],
+            Self::Constant { file, name, reason } => vec![
+                Diagnostic::error(format!("the data of constant `{name}` does not fit its shape"))
+                    .at(file, format!("tensor `{name}`"))
+                    .note(reason.clone())
+                    .help("the file is damaged: export the model again"),
             ],
             Self::Tract { file, node, reasons } => {
                 let headline = match node {
@@ -148,7 +197,7 @@ impl Explain for FrontendError {
                 .map(|(node, n, place, value)| {
                     Diagnostic::error(format!("layer `{node}` has weights that are not finite"))
                         .at(file, format!("node `{node}`"))
-                        .note(format!("{n} values, the first {value} at {place}"))
+                        .note(format!("{n} of its values, the first {value} at {place}"))
                         .help("a cell cannot hold them: train or export the model again")
                 })
                 .collect(),

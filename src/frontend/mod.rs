@@ -11,14 +11,18 @@
 //! digital side cuts its pieces out of it.
 
 mod build;
+mod constants;
 mod convolution;
 mod error;
+mod guard;
 mod names;
 mod product;
 mod read;
 mod shapes;
+mod wiring;
 
 pub use error::FrontendError;
+pub(crate) use guard::guarded;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -115,8 +119,13 @@ pub fn read(
     file: &str,
 ) -> Result<Model, FrontendError> {
     let proto = read::parse(files, file)?;
-    let (typed, any_batch) = read::typed(&proto, files, options, file)?;
-    build::model(&proto, typed, any_batch, file)
+    let model = guarded(|| {
+        let (typed, any_batch) = read::typed(&proto, options, file)?;
+        build::model(&proto, typed, any_batch, file)
+    });
+    model.unwrap_or_else(|said| {
+        Err(FrontendError::Tract { file: file.to_string(), node: None, reasons: vec![said] })
+    })
 }
 
 /// Locations of external weight files that a model names, to be handed to

@@ -1,10 +1,5 @@
 //! From bytes to tract's typed, decluttered graph.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
-
-use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceModel};
@@ -12,14 +7,11 @@ use tract_onnx::tract_hir::infer::{GenericFactoid, ShapeFactoid};
 use tract_onnx::tract_hir::internal::{DimLike, bail};
 
 use super::shapes::{BATCH, shape_text};
-use super::{Axis, FrontendError, FrontendOptions, ModelFiles};
-
-/// Where protobuf says that a tensor's data lies in another file.
-const EXTERNAL: i32 = 1;
+use super::{Axis, FrontendError, FrontendOptions, ModelFiles, constants, guarded, wiring};
 
 /// Decodes the protobuf and refuses what cannot be a model.
 pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, FrontendError> {
-    let proto = decode(&files.onnx, file)?;
+    let mut proto = decode(&files.onnx, file)?;
     let known = onnx().op_register;
     let mut unknown = Vec::new();
     if let Some(graph) = &proto.graph {
@@ -27,6 +19,12 @@ pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, Fr
     }
     if !unknown.is_empty() {
         return Err(FrontendError::UnknownOperators { file: file.to_string(), nodes: unknown });
+    }
+    constants::gather(&mut proto, files, file)?;
+    if let Some(graph) = &mut proto.graph {
+        wiring::check(graph, file)?;
+        wiring::name_apart(graph);
+        wiring::pass_through(graph);
     }
     Ok(proto)
 }
@@ -77,64 +75,7 @@ pub(super) fn node_name(node: &pb::NodeProto) -> String {
 }
 
 pub(super) fn external_locations(onnx: &[u8], file: &str) -> Result<Vec<String>, FrontendError> {
-    let proto = decode(onnx, file)?;
-    let mut locations = BTreeSet::new();
-    if let Some(graph) = &proto.graph {
-        collect_locations(graph, &mut locations);
-    }
-    for location in &locations {
-        let path = Path::new(location);
-        let plain = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        if !plain {
-            return Err(FrontendError::External {
-                file: file.to_string(),
-                location: location.clone(),
-                reason: "it points outside the model's folder".to_string(),
-            });
-        }
-    }
-    Ok(locations.into_iter().collect())
-}
-
-fn collect_locations(graph: &pb::GraphProto, locations: &mut BTreeSet<String>) {
-    let constants = graph.node.iter().flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
-    for tensor in graph.initializer.iter().chain(constants) {
-        if tensor.data_location == Some(EXTERNAL) {
-            let location = tensor.external_data.iter().find(|entry| entry.key == "location");
-            locations.extend(location.map(|entry| entry.value.clone()));
-        }
-    }
-    for body in graph.node.iter().flat_map(|n| &n.attribute).filter_map(|a| a.g.as_ref()) {
-        collect_locations(body, locations);
-    }
-}
-
-/// Gives tract the external weight files that were read beforehand.
-struct Resolver(BTreeMap<String, Arc<Vec<u8>>>);
-
-impl ModelDataResolver for Resolver {
-    fn read_bytes_from_path(
-        &self,
-        buffer: &mut Vec<u8>,
-        path: &Path,
-        offset: usize,
-        length: Option<usize>,
-    ) -> TractResult<()> {
-        let location = path.to_string_lossy();
-        let Some(content) = self.0.get(location.as_ref()) else {
-            bail!("external weight file `{location}` is missing");
-        };
-        let end = length.map_or(Some(content.len()), |length| offset.checked_add(length));
-        match end.and_then(|end| content.get(offset..end)) {
-            Some(bytes) => buffer.extend_from_slice(bytes),
-            None => bail!(
-                "external weight file `{location}` has {} bytes, the model wants {} from {offset}",
-                content.len(),
-                length.unwrap_or(0),
-            ),
-        }
-        Ok(())
-    }
+    constants::locations(&mut decode(onnx, file)?, file)
 }
 
 /// Types and declutters; says whether the batch axis stayed open.
@@ -143,24 +84,12 @@ impl ModelDataResolver for Resolver {
 /// batch of one into reshapes; for these the batch is fixed to one.
 pub(super) fn typed(
     proto: &pb::ModelProto,
-    files: &ModelFiles,
     options: &FrontendOptions,
     file: &str,
 ) -> Result<(TypedModel, bool), FrontendError> {
     let tract_error = |e: TractError| explain_tract(&e, file);
-    let onnx = tract_onnx::Onnx {
-        provider: Arc::new(Resolver(files.external.clone())),
-        ignore_value_info: true,
-        ..onnx()
-    };
+    let onnx = tract_onnx::Onnx { ignore_value_info: true, ..onnx() };
     let parsed = onnx.parse(proto, None).map_err(tract_error)?;
-    if let Some(name) = parsed.unresolved_inputs.first() {
-        return Err(FrontendError::Tract {
-            file: file.to_string(),
-            node: None,
-            reasons: vec![format!("a node reads `{name}`, which nothing produces")],
-        });
-    }
     let model = parsed.model;
     let (open_model, has_batch) = with_shapes(&model, options, file, true)?;
     let first = declutter(open_model);
@@ -177,7 +106,7 @@ pub(super) fn typed(
 }
 
 fn declutter(model: InferenceModel) -> TractResult<TypedModel> {
-    model.into_typed()?.into_decluttered()
+    guarded(|| model.into_typed()?.into_decluttered()).unwrap_or_else(|said| bail!(said))
 }
 
 /// Sets the shape of every input: as the user says, else as the model says
@@ -211,6 +140,10 @@ fn with_shapes(
             }
             None => own_shape(&fact.shape, &batch, &mut has_batch),
         };
+        if shape.iter().flatten().any(|extent| *extent == 0.into()) {
+            let file = file.to_string();
+            return Err(FrontendError::EmptyInput { file, input: name, shape: text });
+        }
         match shape {
             Some(shape) => {
                 let fact = fact.with_shape(shape);

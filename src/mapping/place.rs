@@ -7,6 +7,7 @@
 //! sharing costs nothing. That is one without another tile of the same layer,
 //! so that a layer never waits for itself, and with no more waves altogether
 //! than the busiest tile has alone, so that a stream of inputs is not slowed.
+//! What does not fit so either is crammed: the first PE with room.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,8 @@ enum Strategy {
     /// The first with room where sharing costs nothing, opening new ones up to
     /// the limit; when there are no more, the first with room.
     Pack(u32),
+    /// The first with room, opening new ones up to the limit.
+    Cram(u32),
 }
 
 pub(super) fn place(
@@ -34,7 +37,7 @@ pub(super) fn place(
 ) -> Result<Mapping, MappingError> {
     let limit = pe_limit(target);
     let strategies = match limit {
-        Some(n) => vec![Strategy::Spread(n), Strategy::Pack(n)],
+        Some(n) => vec![Strategy::Spread(n), Strategy::Pack(n), Strategy::Cram(n)],
         None => vec![Strategy::Pack(u32::MAX)],
     };
     for strategy in strategies {
@@ -44,9 +47,10 @@ pub(super) fn place(
             return Ok(Mapping { tiles, n_pes, replicas });
         }
     }
-    // It does not fit; packing without a limit says what it would take.
+    // It does not fit; cramming without a limit says what it would take, and
+    // on a chip of as many PEs it does fit.
     let mut board = Board::new(graph, &replicas, target.pe, u32::MAX);
-    let _ = board.place_all(&tiles, &spots, Strategy::Pack(u32::MAX))?;
+    let _ = board.place_all(&tiles, &spots, Strategy::Cram(u32::MAX))?;
     Err(MappingError::TooLarge {
         target: target.name.clone(),
         needed: board.pes.len() as u32,
@@ -121,7 +125,7 @@ impl<'a> Board<'a> {
             let tile = &placed[i];
             let waves = match strategy {
                 Strategy::Spread(_) => self.waves(tile),
-                Strategy::Pack(_) => 0,
+                Strategy::Pack(_) | Strategy::Cram(_) => 0,
             };
             (std::cmp::Reverse((waves, tile.n_inputs())), i)
         });
@@ -158,25 +162,32 @@ impl<'a> Board<'a> {
                     .into_iter()
                     .find_map(|(_, _, pe)| self.room(pe, tile, None, None).map(|(i, o)| (pe, i, o)))
             }
-            Strategy::Pack(limit) => {
-                while self.pes.get(self.first_open).is_some_and(|pe| pe.cells == self.pe.cells()) {
-                    self.first_open += 1;
-                }
-                let with_room = |board: &Self, shared: bool| {
-                    (board.first_open..board.pes.len())
-                        .filter(|&pe| shared || board.shares_freely(pe, tile))
-                        .find_map(|pe| board.room(pe, tile, None, None).map(|(i, o)| (pe, i, o)))
-                };
-                if let Some(found) = with_room(self, false) {
-                    return Some(found);
-                }
-                if self.pes.len() < limit as usize {
-                    self.pes.push(Taken::default());
-                    return Some((self.pes.len() - 1, 0, 0));
-                }
-                with_room(self, true)
-            }
+            Strategy::Pack(limit) => self
+                .with_room(tile, false)
+                .or_else(|| self.open(limit))
+                .or_else(|| self.with_room(tile, true)),
+            Strategy::Cram(limit) => self.with_room(tile, true).or_else(|| self.open(limit)),
         }
+    }
+
+    /// The first PE with room; unless it may be `shared` at any price, the first
+    /// where sharing costs nothing.
+    fn with_room(&mut self, tile: &WeightTile, shared: bool) -> Option<(usize, u32, u32)> {
+        while self.pes.get(self.first_open).is_some_and(|pe| pe.cells == self.pe.cells()) {
+            self.first_open += 1;
+        }
+        let may = |pe: &usize| shared || self.shares_freely(*pe, tile);
+        (self.first_open..self.pes.len())
+            .filter(may)
+            .find_map(|pe| self.room(pe, tile, None, None).map(|(i, o)| (pe, i, o)))
+    }
+
+    /// A PE that holds nothing yet, if there is one more.
+    fn open(&mut self, limit: u32) -> Option<(usize, u32, u32)> {
+        (self.pes.len() < limit as usize).then(|| {
+            self.pes.push(Taken::default());
+            (self.pes.len() - 1, 0, 0)
+        })
     }
 
     /// Puts a tile where the user wants it.

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tract_onnx::prelude::*;
 
 use crate::entity::TensorId;
-use crate::frontend::Model;
+use crate::frontend::{Model, guarded};
 use crate::tensor::{Tensor as Array, Values};
 
 /// Why a piece of the model did not run; tract's words are kept.
@@ -151,8 +151,9 @@ impl Cut {
             outputs: names.clone(),
             reason: format!("{e:#}"),
         };
-        let piece = extract(&model.typed, &from, &to).map_err(build)?;
-        let plan = piece.into_optimized().and_then(|m| m.into_runnable()).map_err(build)?;
+        let made = guarded(|| extract(&model.typed, &from, &to)?.into_optimized()?.into_runnable());
+        let panicked = |reason| DigitalError::Build { outputs: names.clone(), reason };
+        let plan = made.map_err(panicked)?.map_err(build)?;
         Ok(Self { plan, outputs: names })
     }
 
@@ -163,12 +164,10 @@ impl Cut {
     /// tract refuses the inputs, for example because their shapes disagree.
     pub fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>, DigitalError> {
         let inputs = inputs.into_iter().map(|value| value.0).collect();
-        match self.plan.run(inputs) {
-            Ok(outputs) => Ok(outputs.into_iter().map(Value).collect()),
-            Err(e) => {
-                Err(DigitalError::Run { outputs: self.outputs.clone(), reason: format!("{e:#}") })
-            }
-        }
+        let failed = |reason| DigitalError::Run { outputs: self.outputs.clone(), reason };
+        let outputs = guarded(|| self.plan.run(inputs)).map_err(failed)?;
+        let outputs = outputs.map_err(|e| failed(format!("{e:#}")))?;
+        Ok(outputs.into_iter().map(Value).collect())
     }
 }
 

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::digital::DigitalError;
 use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::{LayerId, StepId, TensorId, WeightTileId};
+use crate::schedule::PlanFault;
 
 /// Why a run failed.
 #[derive(Debug, Clone, Error)]
@@ -12,6 +13,8 @@ use crate::entity::{LayerId, StepId, TensorId, WeightTileId};
 pub enum RunError {
     /// A digital stage could not be built or failed.
     Digital(#[from] DigitalError),
+    /// The plan breaks its own invariants.
+    Plan(Vec<PlanFault>),
     /// A step reads a tensor that is not there.
     MissingTensor {
         /// The step.
@@ -50,6 +53,13 @@ pub enum RunError {
         /// The value.
         value: f32,
     },
+    /// A tensor is not what an input of the model takes.
+    Input {
+        /// The input.
+        name: String,
+        /// What is wrong, with the numbers.
+        reason: String,
+    },
     /// The number of inputs of the model and of what was given differ.
     InputCount {
         /// Wanted.
@@ -63,6 +73,12 @@ impl Explain for RunError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let damaged = "the plan does not belong to this model or chip: compile again";
         vec![match self {
+            Self::Plan(faults) => {
+                let complaint = |fault: &PlanFault| {
+                    Diagnostic::error(format!("the plan cannot be run: {fault}")).help(damaged)
+                };
+                return faults.iter().map(complaint).collect();
+            }
             Self::Digital(error) => Diagnostic::error(error.to_string())
                 .help("the operator runs in tract: check that the shapes of the data fit"),
             Self::MissingTensor { step, tensor } => {
@@ -84,6 +100,11 @@ impl Explain for RunError {
                 Diagnostic::error(format!("layer `{name}` is given {value} by input {input}"))
                     .note("an array cannot be driven with a number that is not finite")
                     .help("check the preprocessing (`--scale`, `--mean`, `--std`) and the model")
+            }
+            Self::Input { name, reason } => {
+                Diagnostic::error(format!("input `{name}` does not fit the model"))
+                    .note(reason.clone())
+                    .help("check the data, or fix the shape with `--shape`")
             }
             Self::InputCount { wanted, given } => {
                 Diagnostic::error(format!("the model takes {wanted} inputs, {given} were given"))

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::RunError;
 use super::digital::{Cut, Value};
 use super::layout::Layout;
+use super::{RunError, n_batch};
 use crate::chip::{Chip, ReadNoise, Scratch, TileKernel};
 use crate::entity::{Entity, LayerId, StepId, Table, TensorId, WeightTileId};
-use crate::frontend::Model;
+use crate::frontend::{Model, ModelInput};
 use crate::mapping::length;
-use crate::schedule::{ExecutionPlan, Plane, Step, StepKind};
-use crate::target::Subtract;
+use crate::schedule::{self, ExecutionPlan, Plane, Step, StepKind};
 use crate::tensor::Tensor;
 
 /// Positions that one task takes: enough to be worth handing over, few enough
@@ -23,6 +22,7 @@ const POSITIONS_PER_TASK: usize = 64;
 #[derive(Debug)]
 pub struct Executor<'a> {
     plan: &'a ExecutionPlan,
+    inputs: Vec<ModelInput>,
     cuts: BTreeMap<StepId, Cut>,
     layouts: BTreeMap<LayerId, Layout>,
     tiles: Table<WeightTileId, Tile>,
@@ -60,12 +60,17 @@ struct Partial {
 }
 
 impl<'a> Executor<'a> {
-    /// Prepares a verified plan for a chip.
+    /// Prepares a plan for a chip.
     ///
     /// # Errors
     ///
-    /// The chip lacks cells of the plan, or the model is not the plan's.
+    /// The plan breaks its invariants, which everything here relies on; the
+    /// chip lacks cells of the plan, or the model is not the plan's.
     pub fn new(plan: &'a ExecutionPlan, model: &Model, chip: &Chip) -> Result<Self, RunError> {
+        let faults = schedule::verify(plan);
+        if !faults.is_empty() {
+            return Err(RunError::Plan(faults));
+        }
         let mut layouts = BTreeMap::new();
         for (&id, layer) in &plan.layers {
             let shape = |t: TensorId| model.graph.tensors().get(t).map(|info| &info.shape[..]);
@@ -92,22 +97,20 @@ impl<'a> Executor<'a> {
             .map(|id| tile(plan, chip, &layouts, id).ok_or(RunError::WrongChip { tile: id }))
             .collect::<Result<_, _>>()?;
         let last_reads = last_reads(plan);
-        Ok(Self { plan, cuts, layouts, tiles, last_reads, seed: chip.seed })
+        let inputs = model.inputs.clone();
+        Ok(Self { plan, inputs, cuts, layouts, tiles, last_reads, seed: chip.seed })
     }
 
-    /// Runs one batch; `inputs` have a leading batch axis, the first of them
-    /// is the input number `first_input`, which keys its noise.
+    /// Runs one batch; `inputs` have the shapes that the model says, with a
+    /// batch axis in front where it has one. The first of the batch is the
+    /// input number `first_input`, which keys its noise.
     ///
     /// # Errors
     ///
     /// The inputs do not fit the model, or values that are not finite reach an
     /// array.
     pub fn run(&self, inputs: &[Tensor], first_input: u64) -> Result<Vec<Tensor>, RunError> {
-        if inputs.len() != self.plan.inputs.len() {
-            let (wanted, given) = (self.plan.inputs.len(), inputs.len());
-            return Err(RunError::InputCount { wanted, given });
-        }
-        let n_batch = inputs.first().and_then(|t| t.shape.first().copied()).unwrap_or(1);
+        let n_batch = n_batch(&self.inputs, inputs)?;
         let mut state = State {
             tensors: BTreeMap::new(),
             codes: BTreeMap::new(),
@@ -150,28 +153,13 @@ impl<'a> Executor<'a> {
                 Ok(())
             }
             StepKind::Encode { layer } => self.encode(id, *layer, state),
-            StepKind::Waves { layer, tiles, positions, planes, conversions } => {
-                let first = positions.start as usize;
+            StepKind::Waves { layer, tiles, positions, planes, .. } => {
+                let first_position = positions.start as usize;
                 let n_positions = length(positions) as usize;
-                // Outputs counted through all tiles of the step.
-                let mut offset = 0;
                 for &tile in tiles {
-                    let kernel = &self.tiles[tile].kernel;
-                    let outputs = offset..offset + kernel.n_values() as u32;
-                    offset = outputs.end;
-                    let whole = covers(conversions, &outputs);
-                    let mut codes =
-                        self.waves(id, *layer, tile, first, n_positions, planes, state)?;
-                    if !whole {
-                        drop_unconverted(
-                            &mut codes,
-                            conversions,
-                            outputs.start,
-                            kernel,
-                            self.plan.subtract,
-                        );
-                    }
-                    let partial = Partial { first_position: first, n_positions, codes };
+                    let codes =
+                        self.waves(id, *layer, tile, first_position, n_positions, planes, state)?;
+                    let partial = Partial { first_position, n_positions, codes };
                     state.sums.entry(tile).or_default().push(partial);
                 }
                 Ok(())
@@ -198,6 +186,7 @@ impl<'a> Executor<'a> {
                 state.n_batch
             )));
         }
+        let values = layout.inputs_apart(values, n_inputs);
         let mut codes = vec![0; layout.n_codes * n_inputs];
         for (input, (values, codes)) in
             values.chunks_exact(n_values).zip(codes.chunks_exact_mut(layout.n_codes)).enumerate()
@@ -317,6 +306,7 @@ impl<'a> Executor<'a> {
                 }
             },
         );
+        let results = layout.batch_together(&results, n_inputs);
         let value = Value::from_f32(&layout.output_shape(n_inputs), &results)?;
         state.tensors.insert(plan_layer.output, value);
         Ok(())
@@ -330,6 +320,9 @@ fn tile(
     layouts: &BTreeMap<LayerId, Layout>,
     id: WeightTileId,
 ) -> Option<Tile> {
+    if chip.pe != plan.pe {
+        return None;
+    }
     let plan_tile = &plan.tiles[id];
     let place = &plan_tile.place;
     let kernel = TileKernel::new(chip, place, &plan_tile.adc, plan.subtract)?;
@@ -352,31 +345,6 @@ fn tile(
             .map(|pair| look_up(&layout.column_results, pair))
             .collect::<Option<_>>()?,
     })
-}
-
-/// Whether the conversions of a plane cover a run of outputs.
-fn covers(conversions: &[std::ops::Range<u32>], outputs: &std::ops::Range<u32>) -> bool {
-    outputs.clone().all(|output| conversions.iter().any(|round| round.contains(&output)))
-}
-
-/// Clears results that depend on outputs that no conversion reads.
-fn drop_unconverted(
-    codes: &mut [i64],
-    conversions: &[std::ops::Range<u32>],
-    first: u32,
-    kernel: &TileKernel,
-    subtract: Subtract,
-) {
-    let per_pair = match subtract {
-        Subtract::BeforeConversion => 1,
-        Subtract::AfterConversion => 2,
-    };
-    for pair in 0..kernel.n_pairs() {
-        let start = first + (pair * per_pair) as u32;
-        if !covers(conversions, &(start..start + per_pair as u32)) {
-            codes.iter_mut().skip(pair).step_by(kernel.n_pairs()).for_each(|code| *code = 0);
-        }
-    }
 }
 
 /// For every step, the tensors that it is the last to read.

@@ -8,11 +8,14 @@
 //! address of (position, line) = position_offset[position] + line_offset[line]
 //! ```
 
+use std::borrow::Cow;
+
 use crate::graph::{AxisIndex, Extent, LoopNest, LoopRef, unflatten};
 use crate::quantize::InputCoding;
 
-/// Address tables of one layer for one input; inputs of a batch lie one after
-/// the other.
+/// Address tables of one layer for one input. Inputs of a batch are worked on
+/// one after the other, wherever the model has its batch axis
+/// ([`Self::inputs_apart`], [`Self::batch_together`]).
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     /// Extents of the input tensor for one input, and of the padded copy.
@@ -25,6 +28,10 @@ pub(super) struct Layout {
     pub n_results: usize,
     /// Extents of the output tensor.
     output: Vec<Extent>,
+    /// Elements of one input between two axes of the batch, of the input and
+    /// of the output tensor: their runs.
+    input_run: usize,
+    output_run: usize,
     /// Start of each position's vector in the padded copy.
     pub position_codes: Vec<u32>,
     /// Offset of each input, `[group][row]`.
@@ -51,8 +58,6 @@ impl Layout {
                 nest.output.len()
             ));
         }
-        check_batch_axis(input)?;
-        check_batch_axis(output)?;
         let fixed = |extents: &[Extent]| -> Result<Vec<usize>, String> {
             extents
                 .iter()
@@ -101,6 +106,8 @@ impl Layout {
                 Loops::Blocks(&nest.groups, &nest.columns, false),
             ),
             padding: nest.input.iter().map(|axis| axis.padding).collect(),
+            input_run: run(input, &shape),
+            output_run: run(output, &output_shape),
             output: output.to_vec(),
             shape,
             padded,
@@ -117,6 +124,18 @@ impl Layout {
     /// Shape of the output tensor for a batch.
     pub(super) fn output_shape(&self, n_batch: usize) -> Vec<usize> {
         self.output.iter().filter_map(|extent| extent.for_batch(n_batch)).collect()
+    }
+
+    /// The values of a batch of `n`, input after input.
+    pub(super) fn inputs_apart<'a>(&self, values: &'a [f32], n: usize) -> Cow<'a, [f32]> {
+        exchange(Cow::Borrowed(values), self.n_values() / self.input_run.max(1), n, self.input_run)
+    }
+
+    /// The results of `n` inputs, which come input after input, as the output
+    /// tensor has them.
+    pub(super) fn batch_together<'a>(&self, results: &'a [f32], n: usize) -> Cow<'a, [f32]> {
+        let n_runs = self.n_results / self.output_run.max(1);
+        exchange(Cow::Borrowed(results), n, n_runs, self.output_run)
     }
 
     /// Codes of one input with the padding, which is the code of zero, filled
@@ -154,12 +173,21 @@ impl Layout {
     }
 }
 
-/// Inputs of a batch must lie one after the other.
-fn check_batch_axis(shape: &[Extent]) -> Result<(), String> {
-    match shape.iter().position(|extent| matches!(extent, Extent::PerInput(_))) {
-        None | Some(0) => Ok(()),
-        Some(axis) => Err(format!("the batch is axis {axis}, not the first")),
+/// Elements of one input that lie together in a batch: everything from the
+/// batch axis on, whose extent is that of one input here.
+fn run(extents: &[Extent], shape: &[usize]) -> usize {
+    let batch = extents.iter().position(|extent| matches!(extent, Extent::PerInput(_)));
+    shape[batch.unwrap_or(0)..].iter().product()
+}
+
+/// `[outer][middle][run]` as `[middle][outer][run]`.
+fn exchange(values: Cow<'_, [f32]>, outer: usize, middle: usize, run: usize) -> Cow<'_, [f32]> {
+    if outer <= 1 || middle <= 1 {
+        return values;
     }
+    let runs = |m: usize| (0..outer).map(move |o| (o * middle + m) * run);
+    let starts = (0..middle).flat_map(runs);
+    Cow::Owned(starts.flat_map(|start| &values[start..start + run]).copied().collect())
 }
 
 /// Elements between neighbours along each axis.

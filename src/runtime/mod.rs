@@ -6,6 +6,7 @@
 //! from the quantised graph and multiplies integers the naive way: on an exact
 //! chip both must agree bit for bit.
 
+mod batch;
 pub mod digital;
 mod error;
 mod executor;
@@ -13,30 +14,9 @@ mod layout;
 mod reference;
 mod stream;
 
+pub use batch::batch_size;
+pub(crate) use batch::n_batch;
 pub use error::RunError;
 pub use executor::Executor;
 pub use reference::Reference;
 pub use stream::{Inputs, Model as FloatModel, Runs, for_each_batch};
-
-/// How many inputs are run as one batch.
-///
-/// A function of the model alone, so that batches are cut alike for any number
-/// of threads: the digital side's sums may depend on the batch they are in.
-pub fn batch_size(model: &crate::frontend::Model) -> usize {
-    /// Values of the largest tensor that a batch may hold, so that what flows
-    /// between layers stays in the cache.
-    const MAX_VALUES: usize = 1 << 19;
-    if !model.any_batch {
-        return 1;
-    }
-    let largest = model
-        .graph
-        .tensors()
-        .values()
-        .map(|tensor| {
-            tensor.shape.iter().map(|extent| extent.for_batch(1).unwrap_or(1)).product::<usize>()
-        })
-        .max()
-        .unwrap_or(1);
-    (MAX_VALUES / largest.max(1)).clamp(1, 64)
-}

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::RunError;
 use super::digital::{Cut, Value};
+use super::{RunError, n_batch};
 use crate::entity::{LayerId, StepId, TensorId};
 use crate::frontend::Model;
 use crate::graph::{CrossbarLayer, LoopRef, unflatten};
@@ -51,7 +51,7 @@ impl<'a> Reference<'a> {
     ///
     /// A stage fails on these inputs.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        let n_batch = inputs.first().and_then(|t| t.shape.first().copied()).unwrap_or(1);
+        let n_batch = n_batch(&self.model.inputs, inputs)?;
         let mut tensors: BTreeMap<TensorId, Value> = BTreeMap::new();
         for (&id, input) in self.model.graph.inputs().iter().zip(inputs) {
             tensors.insert(id, Value::from_array(input)?);

@@ -3,8 +3,8 @@
 
 use rayon::prelude::*;
 
-use super::RunError;
 use super::digital::{Cut, Value};
+use super::{RunError, n_batch};
 use crate::frontend;
 use crate::tensor::Tensor;
 
@@ -32,7 +32,10 @@ impl Runs for super::Reference<'_> {
 
 /// The model in floating point, run by tract: what accuracy is compared with.
 #[derive(Debug)]
-pub struct Model(Cut);
+pub struct Model {
+    cut: Cut,
+    inputs: Vec<frontend::ModelInput>,
+}
 
 impl Model {
     /// Prepares the whole model.
@@ -41,14 +44,16 @@ impl Model {
     ///
     /// tract cannot prepare it.
     pub fn new(model: &frontend::Model) -> Result<Self, RunError> {
-        Ok(Self(Cut::new(model, model.graph.inputs(), model.graph.outputs())?))
+        let cut = Cut::new(model, model.graph.inputs(), model.graph.outputs())?;
+        Ok(Self { cut, inputs: model.inputs.clone() })
     }
 }
 
 impl Runs for Model {
     fn run(&self, inputs: &[Tensor], _: u64) -> Result<Vec<Tensor>, RunError> {
+        n_batch(&self.inputs, inputs)?;
         let values = inputs.iter().map(Value::from_array).collect::<Result<_, _>>()?;
-        Ok(self.0.run(values)?.iter().map(Value::to_array).collect::<Result<_, _>>()?)
+        Ok(self.cut.run(values)?.iter().map(Value::to_array).collect::<Result<_, _>>()?)
     }
 }
 
@@ -57,7 +62,8 @@ impl Runs for Model {
 pub struct Inputs {
     /// Number of the first input.
     pub first: u64,
-    /// One tensor per input of the model, with a leading batch axis.
+    /// One tensor per input of the model, as [`super::Executor::run`] takes
+    /// them.
     pub tensors: Vec<Tensor>,
 }
 

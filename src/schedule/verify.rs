@@ -8,7 +8,7 @@
 //!    use and reach no farther than 2^40 elements. Arrays have the sizes that
 //!    loops and PEs say; level sums are those of the levels; zero points are
 //!    codes; scales, biases and ADC steps are finite, steps above zero, code
-//!    ranges not empty, and codes, shifted by the planes, fit 62 bits.
+//!    ranges not empty, and codes have at most 22 bits without their sign.
 //! 3. Cells of tiles have targets, from 0 to the highest level of the layer's
 //!    width; cells of no tile have none.
 //! 4. A step waits only for steps that stand before it, and starts when they

@@ -21,6 +21,9 @@ use super::spec::{
 /// rounding does to a conductance.
 pub(super) const STEP_US_MIN: f64 = 1e-6;
 
+/// The widest code that is converted without rounding.
+const ADC_BITS_MAX: u32 = 22;
+
 static RULES: LazyLock<Rules> = LazyLock::new(Rules::new);
 
 /// Adds everything to `faults` that is wrong with the tree. `json` is the same
@@ -185,10 +188,43 @@ impl Laws<'_> {
                     FaultKind::BitsAsNeeded { range },
                 );
             }
+            (Some(AdcBitsSpec::Word(AsNeeded::AsNeeded)), Some(AdcRangeSpec::OneLevel), _) => {
+                self.bits_needed(subtract);
+            }
             (Some(AdcBitsSpec::Bits(1)), _, Some(SubtractSpec::BeforeConversion)) => {
                 self.fault(["readout.adc_bits", "readout.subtract"], FaultKind::OneBitOfAPair);
             }
             _ => {}
+        }
+    }
+
+    /// What a whole PE may need is what can be converted.
+    fn bits_needed(&mut self, subtract: Option<SubtractSpec>) {
+        let (Some(levels), Some(inputs), Some(subtract)) =
+            (self.sound::<u16>("cell.levels"), self.sound::<u32>("pe.inputs"), subtract)
+        else {
+            return;
+        };
+        let top_level = f64::from(levels.saturating_sub(1));
+        let level_zero = match (
+            self.sound::<f64>("cell.conductance_min_us"),
+            self.sound::<ConductanceMaxSpec>("cell.conductance_max_us"),
+        ) {
+            (Some(min_us), Some(ConductanceMaxSpec::Us(max_us))) => {
+                min_us * top_level / (max_us - min_us)
+            }
+            (Some(min_us), Some(ConductanceMaxSpec::Word(_))) => min_us,
+            _ => return,
+        };
+        let (worst, sign) = match subtract {
+            SubtractSpec::BeforeConversion => (top_level, 1),
+            SubtractSpec::AfterConversion => (top_level + level_zero, 0),
+        };
+        let codes = (worst * f64::from(inputs)).ceil() as u64;
+        let bits = u64::BITS - codes.leading_zeros() + sign;
+        if bits > ADC_BITS_MAX {
+            let kind = FaultKind::TooManyBitsNeeded { bits, inputs, levels };
+            self.fault(["readout.adc_bits", "pe.inputs", "cell.levels"], kind);
         }
     }
 

@@ -221,6 +221,16 @@ pub enum FaultKind {
         /// The range, as written.
         range: String,
     },
+    /// As many bits as needed, and more needed than can be converted.
+    #[error("`readout.adc_bits: as-needed` would need {bits} bits, 22 are the most")]
+    TooManyBitsNeeded {
+        /// Bits, with the sign where codes have one.
+        bits: u32,
+        /// Input lines of a PE.
+        inputs: u32,
+        /// Levels of a cell.
+        levels: u16,
+    },
     /// One bit with signed codes: the only code is 0.
     #[error("an ADC of 1 bit reads nothing of a subtracted pair")]
     OneBitOfAPair,
@@ -276,6 +286,9 @@ impl FaultKind {
             Self::BitsAsNeeded { .. } => diagnostic
                 .note("a code is exact only where it is one level")
                 .help("set `readout.adc_range: one-level`, or give the number of bits"),
+            Self::TooManyBitsNeeded { inputs, levels, .. } => diagnostic
+                .note(format!("{inputs} inputs add up currents of {levels} levels each"))
+                .help("take fewer `pe.inputs` or `cell.levels`, or give the number of bits"),
             Self::OneBitOfAPair => {
                 diagnostic.note("signed codes go from -(2^(bits-1)-1) to +(2^(bits-1)-1)").help(
                     "give `readout.adc_bits` 2 or more, or set \

@@ -13,6 +13,16 @@
     reason = "a test that meets what it does not expect shall fail there and then, and says why"
 )]
 
+mod batches;
 mod cli;
+mod conservation;
+mod determinism;
+mod exactness;
+mod frontend;
 mod layering;
+mod models;
+mod onnx;
+mod physics;
+mod pipeline;
+mod plan_edits;
 mod snapshots;

@@ -94,7 +94,9 @@ fn product() -> LoopNest {
 fn crossbar(nest: LoopNest) -> CrossbarLayer {
     let n_columns = nest.n_groups() * nest.n_columns();
     let n_weights = n_columns * nest.n_rows();
-    let wave = |n: usize, step: f32| (0..n).map(|i| (i as f32 * step).sin() / 3.0).collect();
+    // Spread between -1/3 and 1/3 without order.
+    let wave =
+        |n: usize, step: f32| (0..n).map(|i| ((i as f32 * step) % 2.0 - 1.0) / 3.0).collect();
     CrossbarLayer {
         description: "a layer".to_string(),
         weights: wave(n_weights, 0.7),
@@ -113,7 +115,7 @@ fn calibration(graph: &LayerGraph) -> Calibration {
             .filter_map(|extent| extent.for_batch(2))
             .collect();
         let n_values: usize = shape.iter().product();
-        let values: Vec<f32> = (0..n_values).map(|i| (i as f32 * 0.37).cos() * 2.0).collect();
+        let values: Vec<f32> = (0..n_values).map(|i| (i as f32 * 0.37) % 4.0 - 2.0).collect();
         collector.add(&layer.name, &crossbar.nest, &shape, &values, 2);
     }
     collector.finish()

@@ -12,6 +12,10 @@ use crate::schedule::plan::{ExecutionPlan, PeTargets, PlanLayer};
 /// Lines on one side of a PE, as targets limit them.
 const MAX_LINES: u32 = 16_384;
 
+/// Bits of a code without its sign, as targets limit them: the kernel converts
+/// no wider ones.
+const ADC_BITS_MAX: u32 = 22;
+
 pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     let mut faults = chip_faults(plan);
     for (&layer, plan_layer) in &plan.layers {
@@ -25,10 +29,9 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
         let what = tile_faults(plan, &plan_tile.place);
         faults.extend(what.into_iter().map(|what| PlanFault::Tile { tile, what }));
         let adc = &plan_tile.adc;
-        let bits = plan.layers.get(&plan_tile.place.layer).map_or(0, |l| l.coding.bits);
         let widest = adc.max_code.unsigned_abs().max(adc.min_code.unsigned_abs());
         if !(adc.step_us.is_finite() && adc.step_us > 0.0 && adc.min_code < adc.max_code)
-            || u64::from(widest).leading_zeros() < u32::from(bits) + 2
+            || widest >= 1 << ADC_BITS_MAX
         {
             let what = format!(
                 "its ADC has the step {} and codes {}..{}",

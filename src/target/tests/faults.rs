@@ -260,6 +260,20 @@ fn keys_that_contradict_each_other() {
         ],
     );
     assert_eq!(said(PLAIN, &["readout.adc_bits=1"]), "");
+    let ideal = builtin("ideal").unwrap();
+    assert_said(
+        ideal,
+        &["pe.inputs=513", "cell.levels=4096"],
+        &[
+            "error: `readout.adc_bits: as-needed` would need 23 bits, 22 are the most",
+            "  --> prototype.yaml:29:13: `readout.adc_bits`",
+            "  --> --set pe.inputs",
+            "  --> --set cell.levels",
+            "  = note: 513 inputs add up currents of 4096 levels each",
+            "  = help: take fewer `pe.inputs` or `cell.levels`, or give the number of bits",
+        ],
+    );
+    assert_eq!(said(ideal, &["pe.inputs=512", "cell.levels=4096"]), "");
     assert_said(
         &plain_with(&[("name: plain", "name: \"a\\nb\"")]),
         &[],
