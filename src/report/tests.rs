@@ -215,7 +215,7 @@ fn grouped_graph() -> LayerGraph {
         output: vec![
             AxisIndex::walk(LoopRef::Position(0)),
             AxisIndex::walk(LoopRef::Position(1)),
-            AxisIndex::walk(LoopRef::Group(0)),
+            AxisIndex { terms: vec![(LoopRef::Group(0), 1), (LoopRef::Column(0), 1)], padding: 0 },
         ],
     };
     let grouped = LayerKind::Crossbar(CrossbarLayer {
