@@ -114,21 +114,25 @@ others! {
     yunet_n_320
 }
 
-/// What tract cannot type is an error with the node's name.
-fn refused(name: &str, node: &str) {
+/// What tract cannot type is an error that names a node. Which of the nodes it
+/// cannot type it meets first is not the same in every run.
+fn refused(name: &str, nodes: &[&str]) {
     let Some(Others { model, .. }) = read_others(name) else { return };
     let error = model.err().unwrap();
-    assert!(matches!(&error, FrontendError::Tract { node: Some(n), .. } if n == node), "{error}");
+    let named =
+        matches!(&error, FrontendError::Tract { node: Some(n), .. } if nodes.contains(&n.as_str()));
+    assert!(named, "{error}");
 }
 
 #[test]
 fn magika_v2_1_is_refused_at_a_batch_norm_that_is_not_constant() {
-    refused("magika_v2_1", "model/layer_normalization_1/FusedBatchNormV3");
+    let nodes = ["model/layer_normalization_1/FusedBatchNormV3", "model/dense/Tensordot"];
+    refused("magika_v2_1", &nodes);
 }
 
 #[test]
 fn silero_vad_16k_op15_is_refused_at_branches_of_different_ranks() {
-    refused("silero_vad_16k_op15", "/model/decoder/If");
+    refused("silero_vad_16k_op15", &["/model/decoder/If"]);
 }
 
 #[test]

@@ -28,7 +28,8 @@ fn case() -> Case {
     model = model.weights("w", &[225, 5]).node("MatMul", &["flat", "w"], "third", vec![]);
     let model = pipeline::read(model.output("third").bytes()).unwrap();
     let inputs = pipeline::inputs(&model, 3, -1.0, 1.0, 22);
-    let sets = ["pe.inputs=10", "pe.outputs=12", "readout.adcs_per_pe=4"];
+    // Fewer PEs than tiles, so that some share one.
+    let sets = ["pe.inputs=10", "pe.outputs=12", "readout.adcs_per_pe=4", "chip.pes=33"];
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
     let options = CompileOptions {
         quantize: QuantizeOptions { inputs: InputRule::Affine, ..Default::default() },
