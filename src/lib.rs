@@ -23,8 +23,9 @@
 //! | [`compiler`] | | the pipeline, read top to bottom | |
 //!
 //! Around it: [`target`] (chip descriptions), [`data`] (data sets in, arrays
-//! out), `format` (files of our own), `report`, [`diagnostic`] (what a user
-//! is told), [`entity`] (ids and tables), [`tensor`]. The command line is in
+//! out), [`mod@format`] (files of our own: plans, calibrations), [`report`] (what
+//! a plan takes of a chip), [`diagnostic`] (what a user is told), [`entity`]
+//! (ids and tables), [`tensor`]. The command line is in
 //! `main.rs` and `cli/`, one file a command; it alone opens files and prints.
 //!
 //! ```no_run
@@ -104,6 +105,7 @@ pub use diagnostic::Diagnostic;
 pub use frontend::Model;
 pub use graph::LayerGraph;
 pub use quantize::Calibration;
+pub use report::Report;
 pub use runtime::{Executor, Reference};
 pub use schedule::ExecutionPlan;
 pub use target::Target;

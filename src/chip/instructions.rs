@@ -100,3 +100,82 @@ fn avx512(
 ) {
     kernel.wave_plain(codes, planes, noise, scratch, results);
 }
+
+#[cfg(test)]
+mod tests {
+    //! Every instruction set gives the same codes, with and without noise.
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::chip::{Chip, normals};
+    use crate::entity::{LayerId, PeId};
+    use crate::mapping::WeightTile;
+    use crate::schedule::AdcSetting;
+    use crate::target::{Pe, Subtract};
+
+    fn kernel(
+        inputs: u32,
+        pairs: u32,
+        noise: f64,
+        max_code: i32,
+        subtract: Subtract,
+    ) -> TileKernel {
+        let pe = Pe { inputs, outputs: 2 * pairs };
+        let cells = normals(5, (inputs * pe.outputs) as usize);
+        let chip = Chip {
+            pe,
+            conductances_us: BTreeMap::from([(PeId(0), cells.iter().map(|g| g.abs()).collect())]),
+            read_noise_fraction: noise,
+            seed: 0,
+        };
+        let place = WeightTile {
+            layer: LayerId(0),
+            replica: 0,
+            groups: 0..1,
+            rows: 0..inputs,
+            columns: 0..pairs,
+            pe: PeId(0),
+            input_line: 0,
+            output_line: 0,
+        };
+        let min_code = if subtract == Subtract::BeforeConversion { -max_code } else { 0 };
+        let adc = AdcSetting { step_us: 20.0 / f64::from(max_code), min_code, max_code };
+        TileKernel::new(&chip, &place, &adc, subtract).unwrap()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_codes() {
+        let planes: Vec<Plane> = (0..8).map(|bit| Plane { bit, negative: bit == 7 }).collect();
+        let stream = ReadNoise::new(1, 2, 3, 4);
+        let subtractions = [Subtract::BeforeConversion, Subtract::AfterConversion];
+        for (inputs, pairs) in [(128, 64), (9, 8), (5, 1), (37, 13)] {
+            for (noise, max_code) in [(0.0, 255), (0.02, 255), (0.02, 1 << 20)] {
+                for subtract in subtractions {
+                    let kernel = kernel(inputs, pairs, noise, max_code, subtract);
+                    let codes: Vec<u16> =
+                        (0..inputs as u16).map(|i| i.wrapping_mul(97) & 255).collect();
+                    let run = |instructions: Instructions| {
+                        let mut results = vec![0; pairs as usize];
+                        let noise = Some((&stream, 11));
+                        let mut scratch = Scratch::default();
+                        instructions.run(
+                            &kernel,
+                            &codes,
+                            &planes,
+                            noise,
+                            &mut scratch,
+                            &mut results,
+                        );
+                        results
+                    };
+                    let plain = run(Instructions::Plain);
+                    assert!(plain.iter().any(|&sum| sum != 0));
+                    for instructions in Instructions::available() {
+                        assert_eq!(run(instructions), plain, "{instructions:?} {inputs}x{pairs}");
+                    }
+                }
+            }
+        }
+    }
+}
