@@ -140,7 +140,8 @@ mod tests {
             output_line: 0,
         };
         let min_code = if subtract == Subtract::BeforeConversion { -max_code } else { 0 };
-        let adc = AdcSetting { step_us: 20.0 / f64::from(max_code), min_code, max_code };
+        let adc =
+            AdcSetting { step_us: f64::from(inputs) / f64::from(max_code), min_code, max_code };
         TileKernel::new(&chip, &place, &adc, subtract).unwrap()
     }
 
@@ -170,7 +171,10 @@ mod tests {
                         results
                     };
                     let plain = run(Instructions::Plain);
-                    assert!(plain.iter().any(|&sum| sum != 0));
+                    assert!(
+                        plain.iter().any(|&sum| sum != 0),
+                        "{inputs} x {pairs}, {noise}, {max_code}, {subtract:?}"
+                    );
                     for instructions in Instructions::available() {
                         assert_eq!(run(instructions), plain, "{instructions:?} {inputs}x{pairs}");
                     }
