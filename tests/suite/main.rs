@@ -26,3 +26,4 @@ mod physics;
 mod pipeline;
 mod plan_edits;
 mod snapshots;
+mod timing;
