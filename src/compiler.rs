@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::chip::{self, AdcError};
 use crate::diagnostic::{Diagnostic, Explain};
+use crate::entity::TensorId;
 use crate::frontend::Model;
 use crate::mapping::{self, Mapping, MappingError, MappingOptions};
 use crate::quantize::{
@@ -98,7 +99,9 @@ pub fn compile(
 #[derive(Debug)]
 pub struct Calibrator<'a> {
     model: &'a Model,
-    /// What crossbar layers read; `None` for a model without any.
+    /// Tensors that crossbar layers read, ascending, each once.
+    read: Vec<TensorId>,
+    /// What makes them; `None` for a model without crossbar layers.
     cut: Option<Cut>,
     collector: Collector,
 }
@@ -122,7 +125,7 @@ impl<'a> Calibrator<'a> {
             [] => None,
             read => Some(Cut::new(model, model.graph.inputs(), read)?),
         };
-        Ok(Self { model, cut, collector: Collector::new(source, n_expected) })
+        Ok(Self { model, read, cut, collector: Collector::new(source, n_expected) })
     }
 
     /// Looks at one batch of inputs.
@@ -135,17 +138,13 @@ impl<'a> Calibrator<'a> {
         let Some(cut) = &self.cut else { return Ok(()) };
         let values = inputs.iter().map(Value::from_array).collect::<Result<_, _>>()?;
         let outputs = cut.run(values)?;
-        let mut read: Vec<_> =
-            self.model.graph.crossbar_layers().map(|(_, layer, _)| layer.inputs[0]).collect();
-        read.sort_unstable();
-        read.dedup();
         for (id, layer, crossbar) in self.model.graph.crossbar_layers() {
             let wrong = |reason: &str| RunError::LayerInput {
                 layer: id,
                 name: layer.name.clone(),
                 reason: reason.to_string(),
             };
-            let index = read.binary_search(&layer.inputs[0]).map_err(|_| wrong("not read"))?;
+            let index = self.read.binary_search(&layer.inputs[0]).map_err(|_| wrong("not read"))?;
             let value = &outputs[index];
             let values = value.as_f32().ok_or_else(|| wrong("it is not f32"))?;
             if let Some(&value) = values.iter().find(|v| !v.is_finite()) {

@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "chip",
             "diagnostic",
+            "entity",
             "frontend",
             "mapping",
             "quantize",
