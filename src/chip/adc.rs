@@ -64,7 +64,7 @@ pub fn settings(
         .map(|&id| {
             let place = &mapping.tiles[id];
             let fallback = plan.tiles[id].adc;
-            match TileKernel::new(&chip, place, &fallback, plan.subtract) {
+            match TileKernel::finest(&chip, place, &fallback, plan.subtract) {
                 Some(kernel) => calibrated(&plan, id, &kernel, &vectors, fallback),
                 None => fallback,
             }

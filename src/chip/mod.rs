@@ -9,17 +9,17 @@
 //! | `programming` | what a cell holds after it was written |
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
-//! | `instructions` | the kernel, compiled for each instruction set |
 //! | `adc` | from currents to codes, and over which range |
 
 mod adc;
-mod instructions;
 mod kernel;
 mod noise;
 mod programming;
 
 pub use adc::{AdcError, settings};
-pub use kernel::{Scratch, TileKernel};
+pub use kernel::{
+    Bundle, Driven, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
+};
 pub use noise::{ReadNoise, normals};
 pub use programming::program;
 
@@ -36,6 +36,9 @@ pub struct Chip {
     /// Conductances in uS of every PE in use, `[input line][output line]`;
     /// 0 for cells that were never formed.
     pub conductances_us: BTreeMap<PeId, Vec<f32>>,
+    /// How far cells are from their targets, as a standard deviation in uS; 0
+    /// on an exact chip. What the arithmetic of the kernel is held against.
+    pub cell_error_us: f64,
     /// Standard deviation of one reading of one cell, as a fraction of its
     /// conductance.
     pub read_noise_fraction: f64,

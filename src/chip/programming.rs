@@ -44,5 +44,9 @@ pub fn program(plan: &ExecutionPlan, cell: &Cell, seed: u64) -> Chip {
             (pe, targets.levels.iter().enumerate().map(&mut write).collect())
         })
         .collect();
-    Chip { pe: plan.pe, conductances_us, read_noise_fraction: cell.read_noise_fraction, seed }
+    // A uniform distribution has a standard deviation of its half width over
+    // the square root of 3.
+    let cell_error_us = (cell.verify_tolerance_us / 3f64.sqrt()).hypot(cell.relaxation_sd_us);
+    let read_noise_fraction = cell.read_noise_fraction;
+    Chip { pe: plan.pe, conductances_us, cell_error_us, read_noise_fraction, seed }
 }

@@ -1,15 +1,18 @@
 //! Where a crossbar layer's codes and results lie in memory.
 //!
-//! Codes are kept in a copy of the input tensor with its padding filled in, so
-//! that the vector of a position is found by adding two tables of offsets,
-//! without a test for every value:
+//! Codes are written to a copy of the input tensor with its padding filled in,
+//! and from there turned into the patterns that drive bundles of lines. The
+//! patterns of a position are found by adding two offsets, without a test for
+//! every value:
 //!
 //! ```text
-//! address of (position, line) = position_offset[position] + line_offset[line]
+//! pattern of (position, bundle) = position_patterns[position] + bundle.offset
 //! ```
 
 use std::borrow::Cow;
 
+use super::bundles::{Bundler, Step};
+use crate::chip::PatternMap;
 use crate::graph::{AxisIndex, Extent, LoopNest, LoopRef, unflatten};
 use crate::quantize::InputCoding;
 
@@ -22,8 +25,6 @@ pub(super) struct Layout {
     shape: Vec<usize>,
     padded: Vec<usize>,
     padding: Vec<usize>,
-    /// Values of the padded copy for one input.
-    pub n_codes: usize,
     /// Values of the output tensor for one input.
     pub n_results: usize,
     /// Extents of the output tensor.
@@ -32,10 +33,8 @@ pub(super) struct Layout {
     /// of the output tensor: their runs.
     input_run: usize,
     output_run: usize,
-    /// Start of each position's vector in the padded copy.
-    pub position_codes: Vec<u32>,
-    /// Offset of each input, `[group][row]`.
-    pub line_codes: Vec<u32>,
+    /// Start of each position's patterns.
+    pub position_patterns: Vec<u32>,
     /// Start of each position's results in the output tensor.
     pub position_results: Vec<u32>,
     /// Offset of each output, `[group][column]`.
@@ -78,7 +77,7 @@ impl Layout {
                 Ok((axis.padding + extent).max(reach + 1))
             })
             .collect::<Result<Vec<usize>, &str>>()?;
-        let n_codes = total(&padded)?;
+        total(&padded)?;
         let n_results = total(&output_shape)?;
         for (axis, &extent) in nest.output.iter().zip(&output_shape) {
             let reach: usize = axis
@@ -95,15 +94,13 @@ impl Layout {
         let table = |map: &[AxisIndex], shape: &[usize], loops: Loops<'_>| {
             offsets(map, &strides(shape), loops)
         };
-        let position = Loops::Positions(&positions);
         Ok(Self {
-            position_codes: table(&nest.input, &padded, position),
-            line_codes: table(&nest.input, &padded, Loops::Blocks(&nest.groups, &nest.rows, true)),
-            position_results: table(&nest.output, &output_shape, position),
+            position_patterns: table(&nest.input, &walked(nest, &padded), Loops::Positions(&positions)),
+            position_results: table(&nest.output, &output_shape, Loops::Positions(&positions)),
             column_results: table(
                 &nest.output,
                 &output_shape,
-                Loops::Blocks(&nest.groups, &nest.columns, false),
+                Loops::Columns(&nest.groups, &nest.columns),
             ),
             padding: nest.input.iter().map(|axis| axis.padding).collect(),
             input_run: run(input, &shape),
@@ -111,9 +108,13 @@ impl Layout {
             output: output.to_vec(),
             shape,
             padded,
-            n_codes,
             n_results,
         })
+    }
+
+    /// Values of the padded copy for one input.
+    pub(super) fn n_codes(&self) -> usize {
+        self.padded.iter().product()
     }
 
     /// Values of the input tensor for one input.
@@ -138,21 +139,55 @@ impl Layout {
         exchange(Cow::Borrowed(results), n, n_runs, self.output_run)
     }
 
-    /// Codes of one input with the padding, which is the code of zero, filled
-    /// in; the index of a value that is not finite as error.
-    pub(super) fn encode(
-        &self,
-        values: &[f32],
-        coding: &InputCoding,
-        codes: &mut [u16],
-    ) -> Result<(), usize> {
+    /// Collects the patterns of the layer's tiles.
+    pub(super) fn bundler(&self, nest: &LoopNest) -> Bundler {
+        let (codes, addresses) = (strides(&self.padded), strides(&walked(nest, &self.padded)));
+        let is_walked: Vec<bool> = nest.input.iter().map(is_walked).collect();
+        let groups = (0..nest.groups.len()).map(LoopRef::Group);
+        let rows = (0..nest.rows.len()).map(LoopRef::Row);
+        let steps = groups.chain(rows).map(|own| {
+            let mut step = Step { codes: 0, walked_codes: 0, addresses: 0 };
+            for (axis, index) in nest.input.iter().enumerate() {
+                for (_, factor) in index.terms.iter().filter(|(term, _)| *term == own) {
+                    step.codes += factor * codes[axis];
+                    if is_walked[axis] {
+                        step.walked_codes += factor * codes[axis];
+                        step.addresses += factor * addresses[axis];
+                    }
+                }
+            }
+            step
+        });
+        let steps = steps.collect();
+        // Neighbours along the last axis that is walked, runs along the others.
+        let last = is_walked.iter().rposition(|&walked| walked);
+        let (run_length, stride) = last.map_or((1, 1), |axis| (self.padded[axis], codes[axis]));
+        let mut runs = vec![0u32];
+        for axis in (0..last.unwrap_or(0)).filter(|&axis| is_walked[axis]) {
+            let (extent, step) = (self.padded[axis] as u32, codes[axis] as u32);
+            let along = |&start: &u32| (0..extent).map(move |index| start + index * step);
+            runs = runs.iter().flat_map(along).collect();
+        }
+        let map = PatternMap { slots: Vec::new(), runs, run_length, stride };
+        Bundler::new(steps, self.position_patterns.len(), map)
+    }
+
+    /// Codes of one input, eight bits each, with the padding, which is the
+    /// code of zero, filled in; and those of their upper eight bits, if they
+    /// have more.
+    ///
+    /// Values are finite.
+    pub(super) fn encode(&self, values: &[f32], coding: &InputCoding, octets: &mut [Vec<u8>]) {
         // The low bits of two's complement, as many as there are planes.
         let mask = u16::MAX >> (16 - coding.bits.clamp(1, 16));
-        let zero = coding.zero_point.clamp(coding.min_code(), coding.max_code());
-        codes.fill(zero as u16 & mask);
+        let zero = coding.zero_point.clamp(coding.min_code(), coding.max_code()) as u16 & mask;
+        for (octet, byte) in octets.iter_mut().zip(zero.to_le_bytes()) {
+            octet.fill(byte);
+        }
         let run = self.shape.last().copied().unwrap_or(1);
         let outer = &self.shape[..self.shape.len().saturating_sub(1)];
         let padded = strides(&self.padded);
+        let coder = Coder::new(coding);
         for (index, values) in values.chunks_exact(run.max(1)).enumerate() {
             let counters = unflatten(index, outer);
             let start: usize = counters
@@ -162,15 +197,63 @@ impl Layout {
                 .map(|((counter, padding), stride)| (counter + padding) * stride)
                 .sum::<usize>()
                 + self.padding.last().copied().unwrap_or(0);
-            for (offset, &value) in values.iter().enumerate() {
-                if !value.is_finite() {
-                    return Err(index * run + offset);
+            for (octet, codes) in octets.iter_mut().enumerate() {
+                let codes = codes[start..start + run].iter_mut().zip(values);
+                let byte = |code: i32| ((code as u16 & mask) >> (8 * octet)) as u8;
+                match &coder {
+                    Some(coder) => {
+                        codes.for_each(|(code, &value)| *code = byte(coder.encode(value)));
+                    }
+                    None => codes.for_each(|(code, &value)| *code = byte(coding.encode(value))),
                 }
-                codes[start + offset] = coding.encode(value) as u16 & mask;
             }
         }
-        Ok(())
     }
+}
+
+/// [`InputCoding::encode`] without branches or calls, so that the compiler
+/// turns it into vector code.
+struct Coder {
+    scale: f32,
+    zero_point: i32,
+    min_code: i32,
+    max_code: i32,
+}
+
+impl Coder {
+    /// `None` for a zero point so far away that no value of 22 bits reaches a
+    /// code.
+    fn new(coding: &InputCoding) -> Option<Self> {
+        let &InputCoding { scale, zero_point, .. } = coding;
+        let (min_code, max_code) = (coding.min_code(), coding.max_code());
+        (zero_point.unsigned_abs() < 1 << 21)
+            .then_some(Self { scale, zero_point, min_code, max_code })
+    }
+
+    /// The code of a finite value: nearest, ties to even, clipped.
+    #[inline(always)]
+    fn encode(&self, value: f32) -> i32 {
+        // Adding 1.5 x 2^23 leaves the nearest integer, ties to even, in the
+        // low bits of anything up to 2^22.
+        const LIMIT: f32 = 4_194_304.0;
+        const ROUND: f32 = 12_582_912.0;
+        let steps = value / self.scale;
+        let steps = if steps < LIMIT { steps } else { LIMIT };
+        let steps = if steps > -LIMIT { steps } else { -LIMIT };
+        let code = (steps + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+        (code + self.zero_point).max(self.min_code).min(self.max_code)
+    }
+}
+
+/// Whether output positions walk an axis.
+fn is_walked(axis: &AxisIndex) -> bool {
+    axis.terms.iter().any(|(term, _)| matches!(term, LoopRef::Position(_)))
+}
+
+/// Extents of the addresses that output positions walk: 1 along other axes.
+fn walked(nest: &LoopNest, padded: &[usize]) -> Vec<usize> {
+    let extent = |(axis, &extent): (&AxisIndex, &usize)| if is_walked(axis) { extent } else { 1 };
+    nest.input.iter().zip(padded).map(extent).collect()
 }
 
 /// Elements of one input that lie together in a batch: everything from the
@@ -212,8 +295,8 @@ fn total(shape: &[usize]) -> Result<usize, String> {
 enum Loops<'a> {
     /// Position loops.
     Positions(&'a [usize]),
-    /// Groups outside, then rows (`true`) or columns.
-    Blocks(&'a [usize], &'a [usize], bool),
+    /// Groups outside, then columns.
+    Columns(&'a [usize], &'a [usize]),
 }
 
 /// Offsets for all counters of some loops, the others at zero.
@@ -222,13 +305,10 @@ fn offsets(map: &[AxisIndex], strides: &[usize], loops: Loops<'_>) -> Vec<u32> {
         Loops::Positions(extents) => {
             extents.iter().enumerate().map(|(i, &e)| (LoopRef::Position(i), e)).collect()
         }
-        Loops::Blocks(groups, inner, rows) => {
-            let inner = inner
-                .iter()
-                .enumerate()
-                .map(|(i, &e)| (if rows { LoopRef::Row(i) } else { LoopRef::Column(i) }, e));
+        Loops::Columns(groups, columns) => {
+            let columns = columns.iter().enumerate().map(|(i, &e)| (LoopRef::Column(i), e));
             let groups = groups.iter().enumerate().map(|(i, &e)| (LoopRef::Group(i), e));
-            groups.chain(inner).collect()
+            groups.chain(columns).collect()
         }
     };
     let mut table = vec![0u32];

@@ -7,6 +7,8 @@
 //! chip both must agree bit for bit.
 
 mod batch;
+mod bundles;
+mod crossbar;
 pub mod digital;
 mod error;
 mod executor;

@@ -1,0 +1,472 @@
+//! The product of a tile: bit-planes in, shifted and added codes out.
+//!
+//! For one tile, the current of a line in one plane is the sum of the
+//! conductances whose input bit is 1. Inputs are taken a few at a time: the
+//! possible sums of each group of lines are tabulated once per programmed chip
+//! ("four Russians" method), and a plane of 128 inputs is some 25 table rows
+//! added up, all values side by side. Noise, conversion and shift-and-add
+//! follow in registers.
+//!
+//! ```text
+//! codes of a group's lines --pattern--> which lines, for each of 8 planes
+//!                                           |
+//!     tables of the tile, [group][lines][value] --narrow, or wide--> codes summed over planes
+//! ```
+//!
+//! | file | |
+//! |---|---|
+//! | `pattern` | from codes to lines driven, plane by plane |
+//! | `rows` | what each line of a tile adds to each value |
+//! | `precision` | in which integers currents are added up, and what that costs |
+//! | `narrow` | the kernel in 16 bits, eight planes at once |
+//! | `wide` | the kernel in 32 and 64 bits |
+//! | `block`, `x86` | the operations of the narrow kernel, plainly and in registers |
+//! | `instructions` | which instruction set runs |
+//!
+//! Every target takes this path, the exact one too: its currents are whole
+//! multiples of an ADC code, which 16 bits hold without rounding.
+
+mod block;
+mod instructions;
+mod narrow;
+mod pattern;
+mod precision;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod wide;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use pattern::{MAX_LINES, Pattern, PatternMap, Slot};
+
+use super::Chip;
+use super::noise::ReadNoise;
+use crate::mapping::WeightTile;
+use crate::schedule::{AdcSetting, Plane};
+use crate::target::Subtract;
+use block::{NoisePlace, Simd};
+use instructions::{Instructions, Task};
+use narrow::Narrow;
+use pattern::OCTET;
+use precision::Fixed;
+use rows::Rows;
+use wide::Wide;
+
+/// Lines that share a table, and where their patterns lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Input lines of the tile, at most [`MAX_LINES`]; `None` for a bit that is
+    /// no line of this tile.
+    pub lines: Vec<Option<u32>>,
+    /// Place of the pattern, from the start of a position.
+    pub offset: u32,
+}
+
+/// A bundle as the kernel has it.
+#[derive(Debug, Clone)]
+struct Group {
+    lines: Vec<Option<u32>>,
+    offset: u32,
+    /// Rows of the table before this group's.
+    first_row: u32,
+}
+
+impl Group {
+    fn n_patterns(&self) -> usize {
+        1 << self.lines.len()
+    }
+}
+
+/// Codes of inputs as patterns, and where to find them.
+#[derive(Debug, Clone, Copy)]
+pub struct Driven<'a> {
+    /// The patterns.
+    pub patterns: &'a [Pattern],
+    /// Patterns between those of codes' lower and upper eight bits.
+    pub octet_stride: usize,
+    /// Start of each position's patterns.
+    pub starts: &'a [u32],
+    /// Number of the first position, which keys its noise.
+    pub first_position: u32,
+}
+
+/// A programmed tile, ready to be driven.
+#[derive(Debug, Clone)]
+pub struct TileKernel {
+    n_inputs: usize,
+    n_pairs: usize,
+    /// Values converted: pairs or lines.
+    n_values: usize,
+    groups: Vec<Group>,
+    /// The largest offset of a group.
+    reach: usize,
+    tables: Tables,
+    /// Output line of the first value, which keys its noise.
+    first_line: u32,
+    subtract: Subtract,
+    instructions: Instructions,
+}
+
+#[derive(Debug, Clone)]
+enum Tables {
+    Narrow(Narrow),
+    Wide32(Wide<i32>),
+    Wide64(Wide<i64>),
+}
+
+/// Working memory of [`TileKernel::wave`], to be reused.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    patterns: Vec<Pattern>,
+    results: Vec<f64>,
+}
+
+/// How many lines shall share a table, at most.
+///
+/// Tables of more lines are added up in fewer steps, but double in size with
+/// each line: worth it while a chunk of a tile stays in a core's own cache, and
+/// where enough positions are driven to pay for the making.
+pub fn lines_per_bundle(
+    n_inputs: usize,
+    n_values: usize,
+    noisy: bool,
+    n_positions: usize,
+) -> usize {
+    /// What a core's second cache holds beside all else.
+    const MAX_BYTES: usize = 192 << 10;
+    let most = match n_positions {
+        0..32 => 4,
+        32..256 => 5,
+        _ => MAX_LINES,
+    };
+    let width = n_values.next_power_of_two().clamp(8, narrow::MAX_LANES);
+    let row_bytes = size_of::<i16>() * width * if noisy { 2 } else { 1 };
+    let fits = |lines: &usize| n_inputs.div_ceil(*lines) * (row_bytes << lines) <= MAX_BYTES;
+    (4..=most).rev().find(fits).unwrap_or(4)
+}
+
+impl TileKernel {
+    /// Tabulates a tile of a chip whose lines are bundled as they come: the
+    /// patterns of a position lie one after the other.
+    ///
+    /// `None` if the chip has no such PE or the tile leaves it.
+    pub fn new(
+        chip: &Chip,
+        place: &WeightTile,
+        adc: &AdcSetting,
+        subtract: Subtract,
+    ) -> Option<Self> {
+        let n_values = match subtract {
+            Subtract::BeforeConversion => place.n_pairs(),
+            Subtract::AfterConversion => place.n_outputs(),
+        };
+        let noisy = chip.read_noise_fraction > 0.0;
+        let n_lines = place.n_inputs() as usize;
+        let most = lines_per_bundle(n_lines, n_values as usize, noisy, usize::MAX);
+        Self::with_bundles(chip, place, adc, subtract, in_order(n_lines, most))
+    }
+
+    /// Tabulates a tile of a chip, with the lines bundled like this; each line
+    /// is in one bundle.
+    ///
+    /// `None` if the chip has no such PE or the tile leaves it, or if bundles
+    /// have lines that the tile lacks, or too many.
+    pub fn with_bundles(
+        chip: &Chip,
+        place: &WeightTile,
+        adc: &AdcSetting,
+        subtract: Subtract,
+        bundles: Vec<Bundle>,
+    ) -> Option<Self> {
+        let rows = Rows::new(chip, place, subtract)?;
+        let groups = groups(bundles, rows.n_inputs())?;
+        let tables = match Fixed::choose(&rows, groups.len(), adc, chip.cell_error_us) {
+            Some(fixed) => Tables::Narrow(Narrow::new(&rows, &groups, fixed)),
+            None => Tables::wide(&rows, &groups, adc),
+        };
+        Some(Self::from_parts(&rows, place, groups, tables, subtract))
+    }
+
+    /// A tile in the finest integers, to ask for its currents.
+    pub(super) fn finest(
+        chip: &Chip,
+        place: &WeightTile,
+        adc: &AdcSetting,
+        subtract: Subtract,
+    ) -> Option<Self> {
+        let rows = Rows::new(chip, place, subtract)?;
+        let groups = groups(in_order(rows.n_inputs(), 4), rows.n_inputs())?;
+        let tables = Tables::wide(&rows, &groups, adc);
+        Some(Self::from_parts(&rows, place, groups, tables, subtract))
+    }
+
+    fn from_parts(
+        rows: &Rows,
+        place: &WeightTile,
+        groups: Vec<Group>,
+        tables: Tables,
+        subtract: Subtract,
+    ) -> Self {
+        Self {
+            n_inputs: rows.n_inputs(),
+            n_pairs: place.n_pairs() as usize,
+            n_values: rows.n_values(),
+            reach: groups.iter().map(|group| group.offset as usize).max().unwrap_or(0),
+            groups,
+            tables,
+            first_line: place.output_line,
+            subtract,
+            instructions: Instructions::detect(),
+        }
+    }
+
+    /// Input lines of the tile.
+    pub fn n_inputs(&self) -> usize {
+        self.n_inputs
+    }
+
+    /// Pairs of the tile: results of a wave.
+    pub fn n_pairs(&self) -> usize {
+        self.n_pairs
+    }
+
+    /// Values converted in a plane: pairs, or lines.
+    pub fn n_values(&self) -> usize {
+        self.n_values
+    }
+
+    /// Bytes that its tables take.
+    pub fn n_bytes(&self) -> usize {
+        match &self.tables {
+            Tables::Narrow(tables) => tables.n_bytes(),
+            Tables::Wide32(tables) => tables.n_bytes(),
+            Tables::Wide64(tables) => tables.n_bytes(),
+        }
+    }
+
+    /// Bits of the integers that its currents are added up in: 16, 32 or 64.
+    pub fn precision_bits(&self) -> u32 {
+        match &self.tables {
+            Tables::Narrow(_) => 16,
+            Tables::Wide32(_) => 32,
+            Tables::Wide64(_) => 64,
+        }
+    }
+
+    /// Drives positions, one wave each: the sums over the planes of shifted
+    /// codes, in codes of the ADC, whole numbers, `[position][pair]`.
+    ///
+    /// `noise` is the stream of the step; without it nothing is added to a
+    /// current.
+    ///
+    /// # Panics
+    ///
+    /// `results` has not as many values, or patterns are missing.
+    pub fn drive(
+        &self,
+        driven: Driven<'_>,
+        planes: &[Plane],
+        noise: Option<&ReadNoise>,
+        results: &mut [f64],
+    ) {
+        let top_bit = planes.iter().map(|plane| usize::from(plane.bit)).max().unwrap_or(0);
+        let waves = Waves {
+            groups: &self.groups,
+            reach: self.reach,
+            driven,
+            planes,
+            n_octets: top_bit / OCTET + 1,
+            noise,
+            first_line: self.first_line,
+            subtract: self.subtract,
+            n_pairs: self.n_pairs,
+            results,
+        };
+        waves.check();
+        self.instructions.run(Drive { tables: &self.tables, waves });
+    }
+
+    /// Drives one wave: one code per input line in, one sum a pair out.
+    ///
+    /// `noise` is the stream of the step and the number of the position in it.
+    pub fn wave(
+        &self,
+        codes: &[u16],
+        planes: &[Plane],
+        noise: Option<(&ReadNoise, u32)>,
+        scratch: &mut Scratch,
+        results: &mut [i64],
+    ) {
+        let octet_stride = self.patterns(codes, &mut scratch.patterns);
+        scratch.results.clear();
+        scratch.results.resize(self.n_pairs, 0.0);
+        let driven = Driven {
+            patterns: &scratch.patterns,
+            octet_stride,
+            starts: &[0],
+            first_position: noise.map_or(0, |(_, position)| position),
+        };
+        self.drive(driven, planes, noise.map(|(noise, _)| noise), &mut scratch.results);
+        for (result, &sum) in results.iter_mut().zip(&scratch.results) {
+            *result = sum as i64;
+        }
+    }
+
+    /// Currents in uS of one plane without noise, one per value converted.
+    pub fn currents(&self, codes: &[u16], plane: Plane, scratch: &mut Scratch) -> Vec<f32> {
+        let octet_stride = self.patterns(codes, &mut scratch.patterns);
+        let bit = usize::from(plane.bit);
+        let patterns = &scratch.patterns[bit / OCTET * octet_stride..];
+        let (groups, tables) = (&self.groups, &self.tables);
+        self.instructions.run(Currents { tables, groups, patterns, bit: bit % OCTET })
+    }
+
+    /// Patterns of one vector of codes, each at its group's offset, the upper
+    /// eight bits behind the lower; gives the distance between them.
+    fn patterns(&self, codes: &[u16], patterns: &mut Vec<Pattern>) -> usize {
+        let stride = self.reach + 1;
+        patterns.clear();
+        patterns.resize(2 * stride, Pattern::default());
+        for group in &self.groups {
+            for octet in 0..2 {
+                let code = |line: u32| codes.get(line as usize).copied().unwrap_or(0);
+                let bytes = group.lines.iter().rev().fold(0, |word, line| {
+                    word << 8 | u64::from(line.map_or(0, code) >> (8 * octet) & 0xFF)
+                });
+                patterns[octet * stride + group.offset as usize] = Pattern::new(bytes);
+            }
+        }
+        stride
+    }
+}
+
+impl Tables {
+    fn wide(rows: &Rows, groups: &[Group], adc: &AdcSetting) -> Self {
+        match Wide::new(rows, groups, adc) {
+            Some(tables) => Self::Wide32(tables),
+            None => Self::Wide64(Wide::coarsest(rows, groups, adc)),
+        }
+    }
+}
+
+/// Lines bundled in order, patterns one after the other.
+fn in_order(n_lines: usize, most: usize) -> Vec<Bundle> {
+    let lines: Vec<Option<u32>> = (0..n_lines as u32).map(Some).collect();
+    // As equal as can be: ten lines are two fives, not a six and a four.
+    let size = n_lines.div_ceil(n_lines.div_ceil(most).max(1)).max(1);
+    let bundle = |(lines, offset): (&[Option<u32>], u32)| Bundle { lines: lines.to_vec(), offset };
+    lines.chunks(size).zip(0..).map(bundle).collect()
+}
+
+/// Bundles with their place in the table; `None` if one is too large or has a
+/// line that is not there.
+fn groups(bundles: Vec<Bundle>, n_inputs: usize) -> Option<Vec<Group>> {
+    let mut first_row = 0;
+    let mut groups = Vec::with_capacity(bundles.len());
+    for Bundle { lines, offset } in bundles {
+        let is_there = |line: &u32| (*line as usize) < n_inputs;
+        if lines.len() > MAX_LINES || !lines.iter().flatten().all(is_there) {
+            return None;
+        }
+        let group = Group { lines, offset, first_row };
+        first_row += group.n_patterns() as u32;
+        groups.push(group);
+    }
+    Some(groups)
+}
+
+/// What [`TileKernel::drive`] is given, and what of the tile it takes.
+struct Waves<'a> {
+    groups: &'a [Group],
+    reach: usize,
+    driven: Driven<'a>,
+    planes: &'a [Plane],
+    /// Bytes of a code.
+    n_octets: usize,
+    noise: Option<&'a ReadNoise>,
+    first_line: u32,
+    subtract: Subtract,
+    n_pairs: usize,
+    results: &'a mut [f64],
+}
+
+impl Waves<'_> {
+    /// Holds what addresses rely on.
+    fn check(&self) {
+        let Driven { patterns, octet_stride, starts, .. } = self.driven;
+        let last = starts.iter().max().map_or(0, |&start| start as usize)
+            + (self.n_octets - 1) * octet_stride
+            + self.reach;
+        assert!(starts.is_empty() || last < patterns.len(), "a pattern is missing");
+        assert_eq!(self.results.len(), starts.len() * self.n_pairs, "as many results as pairs");
+    }
+
+    /// Where noise is drawn for values from this one on.
+    fn place(&self, nth: usize, first_value: usize, plane: usize) -> NoisePlace {
+        NoisePlace {
+            position: self.driven.first_position + nth as u32,
+            line: self.first_line + first_value as u32,
+            plane: plane as u32,
+        }
+    }
+
+    /// Takes the sums of neighbouring values of a position: one result each,
+    /// or one for two lines.
+    #[inline(always)]
+    fn give(&mut self, nth: usize, first_value: usize, sums: &[f64]) {
+        let results = &mut self.results[nth * self.n_pairs..(nth + 1) * self.n_pairs];
+        match self.subtract {
+            Subtract::BeforeConversion => {
+                results[first_value..first_value + sums.len()].copy_from_slice(sums);
+            }
+            Subtract::AfterConversion => {
+                let lines = sums.as_chunks::<2>().0;
+                for (result, [positive, negative]) in results[first_value / 2..].iter_mut().zip(lines)
+                {
+                    *result = positive - negative;
+                }
+            }
+        }
+    }
+}
+
+struct Drive<'a> {
+    tables: &'a Tables,
+    waves: Waves<'a>,
+}
+
+impl Task for Drive<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        match self.tables {
+            Tables::Narrow(tables) => tables.run::<S>(self.waves),
+            Tables::Wide32(tables) => tables.run(self.waves),
+            Tables::Wide64(tables) => tables.run(self.waves),
+        }
+    }
+}
+
+struct Currents<'a> {
+    tables: &'a Tables,
+    groups: &'a [Group],
+    patterns: &'a [Pattern],
+    bit: usize,
+}
+
+impl Task for Currents<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self) -> Vec<f32> {
+        let Self { tables, groups, patterns, bit } = self;
+        let lines = |group: &Group| patterns[group.offset as usize].lines(bit);
+        match tables {
+            Tables::Narrow(tables) => tables.currents(groups, lines),
+            Tables::Wide32(tables) => tables.currents(groups, lines),
+            Tables::Wide64(tables) => tables.currents(groups, lines),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Which lines of a group are driven in each plane.
+
+use super::block::Simd;
+use super::instructions::{Instructions, Task};
+
+/// The most lines that share a table.
+pub const MAX_LINES: usize = 6;
+
+/// Planes of one pattern: the bits of a byte.
+pub const OCTET: usize = 8;
+
+/// For each of eight planes the lines of a group whose bit is 1: bit `i` for
+/// line `i`, times 16, so that an address follows without a shift.
+///
+/// Never more than 63 times 16: the kernel's addresses rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(align(16))]
+pub struct Pattern([u16; OCTET]);
+
+impl Pattern {
+    /// The pattern of a group's codes, eight bits each, the first line's lowest.
+    #[inline(always)]
+    pub fn new(codes: u64) -> Self {
+        let mut x = codes;
+        // The 8 x 8 matrix of bits, transposed by exchanging ever larger blocks
+        // (Warren, "Hacker's Delight", 7-3).
+        let mut exchange = |distance: u32, mask: u64| {
+            let different = (x ^ (x >> distance)) & mask;
+            x ^= different ^ (different << distance);
+        };
+        exchange(7, 0x00AA_00AA_00AA_00AA);
+        exchange(14, 0x0000_CCCC_0000_CCCC);
+        exchange(28, 0x0000_0000_F0F0_F0F0);
+        Self(x.to_le_bytes().map(|lines| u16::from(lines & 0x3F) << 4))
+    }
+
+    /// Lines driven in a plane, as a number.
+    #[inline(always)]
+    pub fn lines(&self, plane: usize) -> usize {
+        usize::from(self.0[plane] >> 4)
+    }
+
+    /// The planes as two words of four.
+    #[inline(always)]
+    pub fn words(&self) -> [u64; 2] {
+        let word = |planes: &[u16]| {
+            planes.iter().rev().fold(0, |word, &plane| word << 16 | u64::from(plane))
+        };
+        [word(&self.0[..4]), word(&self.0[4..])]
+    }
+}
+
+/// Which patterns a layer needs of a tensor of codes.
+///
+/// Groups of lines that are alike but for a shift share their patterns: a
+/// convolution's taps read the same ones at other addresses. So a tensor is
+/// turned into patterns once, however often it is read.
+///
+/// ```text
+/// pattern [slot][run][address]: of the codes at
+///     slot.start + run + stride x address + slot.offsets[line]
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PatternMap {
+    /// Groups of lines that are not alike.
+    pub slots: Vec<Slot>,
+    /// Where each run of neighbouring addresses begins.
+    pub runs: Vec<u32>,
+    /// Addresses of a run.
+    pub run_length: usize,
+    /// Codes from one address to the next.
+    pub stride: usize,
+}
+
+/// Lines of a group in a tensor of codes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Slot {
+    /// What the group's first line adds to an address.
+    pub start: u32,
+    /// Where each line is from there; at most [`MAX_LINES`].
+    pub offsets: Vec<u32>,
+}
+
+impl PatternMap {
+    /// Patterns of one slot.
+    pub fn n_addresses(&self) -> usize {
+        self.runs.len() * self.run_length
+    }
+
+    /// Patterns of one input.
+    pub fn n_patterns(&self) -> usize {
+        self.slots.len() * self.n_addresses()
+    }
+
+    /// Codes that are read: a tensor's and some behind it, which no wave uses,
+    /// since eight addresses are read at once, and eight codes.
+    pub fn n_codes(&self) -> usize {
+        let reach = |slot: &Slot| slot.start + slot.offsets.iter().max().copied().unwrap_or(0);
+        let slots = self.slots.iter().map(reach).max().unwrap_or(0) as usize;
+        let runs = self.runs.iter().max().copied().unwrap_or(0) as usize;
+        slots + runs + (self.run_length + 7) * self.stride + 8
+    }
+
+    /// Turns codes of eight bits into patterns.
+    ///
+    /// # Panics
+    ///
+    /// There are fewer codes than [`Self::n_codes`] or fewer patterns than
+    /// [`Self::n_patterns`].
+    pub fn fill(&self, codes: &[u8], patterns: &mut [Pattern]) {
+        assert!(patterns.len() >= self.n_patterns() && codes.len() >= self.n_codes());
+        Instructions::detect().run(Fill { map: self, codes, patterns });
+    }
+}
+
+struct Fill<'a> {
+    map: &'a PatternMap,
+    codes: &'a [u8],
+    patterns: &'a mut [Pattern],
+}
+
+impl Task for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { map, codes, patterns } = self;
+        let mut runs = patterns.chunks_exact_mut(map.run_length.max(1));
+        for slot in &map.slots {
+            let offsets = &slot.offsets[..];
+            let side_by_side = offsets.iter().zip(0..).all(|(&offset, nth)| offset == nth);
+            for (&run, patterns) in map.runs.iter().zip(&mut runs) {
+                let codes = &codes[(slot.start + run) as usize..];
+                if map.stride == 1 {
+                    fill(patterns, |first| neighbours(&codes[first..], offsets));
+                } else if side_by_side {
+                    let mask = !(u64::MAX << (8 * offsets.len()));
+                    let word = |address: usize| {
+                        let bytes = codes[address * map.stride..].first_chunk();
+                        u64::from_le_bytes(*bytes.unwrap_or(&[0; 8])) & mask
+                    };
+                    fill(patterns, |first| std::array::from_fn(|nth| word(first + nth)));
+                } else {
+                    let word = |address: usize| gather(&codes[address * map.stride..], offsets);
+                    fill(patterns, |first| std::array::from_fn(|nth| word(first + nth)));
+                }
+            }
+        }
+    }
+}
+
+/// Fills patterns from the codes of eight addresses at a time; the last eight
+/// may reach beyond the run, see [`PatternMap::n_codes`].
+#[inline(always)]
+fn fill(patterns: &mut [Pattern], words: impl Fn(usize) -> [u64; 8]) {
+    for (eight, patterns) in patterns.chunks_mut(8).enumerate() {
+        let found = words(8 * eight).map(Pattern::new);
+        match <&mut [Pattern; 8]>::try_from(&mut *patterns) {
+            Ok(patterns) => *patterns = found,
+            Err(_) => patterns.copy_from_slice(&found[..patterns.len()]),
+        }
+    }
+}
+
+/// Codes of a group at eight neighbouring addresses.
+#[inline(always)]
+fn neighbours(codes: &[u8], offsets: &[u32]) -> [u64; 8] {
+    let mut words = [0u64; 8];
+    for (line, &offset) in offsets.iter().enumerate() {
+        for (word, &code) in words.iter_mut().zip(&codes[offset as usize..offset as usize + 8]) {
+            *word |= u64::from(code) << (8 * line);
+        }
+    }
+    words
+}
+
+/// Codes of a group at one address.
+#[inline(always)]
+fn gather(codes: &[u8], offsets: &[u32]) -> u64 {
+    offsets.iter().rev().fold(0, |word, &offset| word << 8 | u64::from(codes[offset as usize]))
+}
+
+#[cfg(test)]
+mod tests {
+    //! A pattern has the bits of its codes.
+
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_the_transposed_matrix_of_bits() {
+        let codes = [0x5Au8, 0xFF, 0x00, 0x81, 0x13, 0xC8];
+        let word = codes.iter().rev().fold(0u64, |word, &code| word << 8 | u64::from(code));
+        let pattern = Pattern::new(word);
+        for plane in 0..OCTET {
+            for (line, code) in codes.iter().enumerate() {
+                assert_eq!(pattern.lines(plane) >> line & 1, usize::from(code >> plane & 1));
+            }
+        }
+        let [low, high] = pattern.words();
+        assert_eq!((low >> 16) as u16 >> 4, pattern.lines(1) as u16);
+        assert_eq!((high >> 48) as u16 >> 4, pattern.lines(7) as u16);
+    }
+
+    #[test]
+    fn every_instruction_set_finds_the_codes_of_every_address() {
+        let codes: Vec<u8> = (0..500u32).map(|i| (i * 89 % 251) as u8).collect();
+        for (stride, run_length) in [(1, 21), (3, 5), (1, 8), (2, 1)] {
+            let slot = |start, offsets: &[u32]| Slot { start, offsets: offsets.to_vec() };
+            let map = PatternMap {
+                slots: vec![slot(0, &[0, 7, 30]), slot(11, &[0, 1, 2, 3, 4, 5])],
+                runs: vec![0, 40, 90],
+                run_length,
+                stride,
+            };
+            for instructions in Instructions::available() {
+                let mut patterns = vec![Pattern::default(); map.n_patterns()];
+                instructions.run(Fill { map: &map, codes: &codes, patterns: &mut patterns });
+                let mut found = patterns.iter();
+                for slot in &map.slots {
+                    for &run in &map.runs {
+                        for address in 0..run_length {
+                            let pattern = found.next().unwrap();
+                            let first = (slot.start + run) as usize + address * stride;
+                            for (line, &offset) in slot.offsets.iter().enumerate() {
+                                let code = codes[first + offset as usize];
+                                for plane in 0..OCTET {
+                                    let bit = pattern.lines(plane) >> line & 1;
+                                    assert_eq!(bit, usize::from(code >> plane & 1));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The kernel against sums done the long way, and its forms against each
+//! other.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::chip::normals;
+use crate::entity::{LayerId, PeId};
+use crate::target::Pe;
+
+/// A tile that fills its PE, with cells between 2 and 20 uS off their levels.
+struct Tile {
+    chip: Chip,
+    place: WeightTile,
+}
+
+fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
+    let pe = Pe { inputs, outputs: 2 * pairs };
+    let random = normals(5, 2 * (inputs * pe.outputs) as usize);
+    let cell = |nth: usize| {
+        let level = (random[2 * nth].abs() * 3.0).min(7.0).floor();
+        let exact = if cell_error_us > 0.0 { 2.0 + 18.0 / 7.0 * level } else { level };
+        (exact + cell_error_us as f32 * random[2 * nth + 1]).max(0.0)
+    };
+    let cells = (0..(inputs * pe.outputs) as usize).map(cell).collect();
+    let chip = Chip {
+        pe,
+        conductances_us: BTreeMap::from([(PeId(0), cells)]),
+        cell_error_us,
+        read_noise_fraction: noise,
+        seed: 0,
+    };
+    let place = WeightTile {
+        layer: LayerId(0),
+        replica: 0,
+        groups: 0..1,
+        rows: 0..inputs,
+        columns: 0..pairs,
+        pe: PeId(0),
+        input_line: 0,
+        output_line: 0,
+    };
+    Tile { chip, place }
+}
+
+impl Tile {
+    /// An ADC of this largest code whose range is a quarter of the tile's.
+    fn adc(&self, max_code: i32, subtract: Subtract) -> AdcSetting {
+        let rows = Rows::new(&self.chip, &self.place, subtract).unwrap();
+        let step_us = rows.largest_current_us() / 4.0 / f64::from(max_code);
+        let min_code = if subtract == Subtract::BeforeConversion { -max_code } else { 0 };
+        AdcSetting { step_us, min_code, max_code }
+    }
+
+    fn kernel(&self, adc: &AdcSetting, subtract: Subtract) -> TileKernel {
+        TileKernel::new(&self.chip, &self.place, adc, subtract).unwrap()
+    }
+}
+
+fn planes(n: u8) -> Vec<Plane> {
+    (0..n).map(|bit| Plane { bit, negative: bit + 1 == n }).collect()
+}
+
+fn codes(inputs: u32, bits: u8) -> Vec<u16> {
+    let mask = u16::MAX >> (16 - bits);
+    (0..inputs as u16).map(|i| i.wrapping_mul(40_503).rotate_left(5) & mask).collect()
+}
+
+const SUBTRACTIONS: [Subtract; 2] = [Subtract::BeforeConversion, Subtract::AfterConversion];
+
+#[test]
+fn every_instruction_set_gives_the_same_codes() {
+    let stream = ReadNoise::new(1, 2, 3, 4);
+    for (inputs, pairs) in [(128, 64), (9, 8), (5, 1), (37, 13), (144, 16), (16, 24)] {
+        for (noise, max_code, bits) in
+            [(0.0, 127, 8), (0.02, 255, 8), (0.02, 1023, 11), (0.02, 127, 16), (0.02, 1 << 20, 9)]
+        {
+            for subtract in SUBTRACTIONS {
+                let tile = tile(inputs, pairs, 0.3, noise);
+                let mut kernel = tile.kernel(&tile.adc(max_code, subtract), subtract);
+                let (codes, planes) = (codes(inputs, bits), planes(bits));
+                let mut run = |instructions: Instructions| {
+                    kernel.instructions = instructions;
+                    let mut results = vec![0; pairs as usize];
+                    let noise = Some((&stream, 11));
+                    kernel.wave(&codes, &planes, noise, &mut Scratch::default(), &mut results);
+                    results
+                };
+                let plain = run(Instructions::Plain);
+                let case = format!("{inputs}x{pairs}, {noise}, {max_code}, {subtract:?}");
+                assert!(plain.iter().any(|&sum| sum != 0), "{case}");
+                for instructions in Instructions::available() {
+                    assert_eq!(run(instructions), plain, "{instructions:?} {case}");
+                }
+            }
+        }
+    }
+}
+
+/// Whole codes take 16 bits, and give what 32 bits give.
+#[test]
+fn an_exact_chip_is_exact_in_sixteen_bits() {
+    for (inputs, pairs) in [(128, 64), (9, 8), (130, 17)] {
+        for subtract in SUBTRACTIONS {
+            let tile = tile(inputs, pairs, 0.0, 0.0);
+            let min_code = if subtract == Subtract::BeforeConversion { -1023 } else { 0 };
+            let adc = AdcSetting { step_us: 1.0, min_code, max_code: 1023 };
+            let narrow = tile.kernel(&adc, subtract);
+            assert_eq!(narrow.precision_bits(), 16);
+            let wide =
+                TileKernel::finest(&tile.chip, &tile.place, &adc, subtract).unwrap();
+            assert_eq!(wide.precision_bits(), 32);
+            let (codes, planes) = (codes(inputs, 8), planes(8));
+            let run = |kernel: &TileKernel| {
+                let mut results = vec![0; pairs as usize];
+                kernel.wave(&codes, &planes, None, &mut Scratch::default(), &mut results);
+                results
+            };
+            assert_eq!(run(&narrow), run(&wide));
+        }
+    }
+}
+
+/// The error of 16 bits is what `precision` says: half a unit a group at most,
+/// a unit being a small part of an ADC's step.
+#[test]
+fn sixteen_bits_are_as_precise_as_stated() {
+    for (inputs, pairs) in [(128, 64), (16, 64), (144, 16), (9, 8)] {
+        for subtract in SUBTRACTIONS {
+            let tile = tile(inputs, pairs, 0.3, 0.01);
+            let adc = tile.adc(127, subtract);
+            let kernel = tile.kernel(&adc, subtract);
+            let Tables::Narrow(_) = &kernel.tables else { panic!("{inputs}x{pairs} is wide") };
+            let n_groups = kernel.groups.len();
+            let rows = Rows::new(&tile.chip, &tile.place, subtract).unwrap();
+            let fixed = Fixed::choose(&rows, n_groups, &adc, 0.3).unwrap();
+            let bound_us = n_groups as f64 / 2.0 * fixed.unit_us;
+            let (codes, mut squares, mut n) = (codes(inputs, 8), 0.0, 0);
+            for bit in 0..8 {
+                let plane = Plane { bit, negative: false };
+                let currents = kernel.currents(&codes, plane, &mut Scratch::default());
+                for (value, &current) in currents.iter().enumerate() {
+                    let exact: f64 = (0..inputs as usize)
+                        .filter(|&line| codes[line] >> bit & 1 == 1)
+                        .map(|line| rows.currents()[line * rows.n_values() + value])
+                        .sum();
+                    let error = f64::from(current) - exact;
+                    assert!(error.abs() <= bound_us * 1.001, "{error} uS of {bound_us}");
+                    squares += error * error;
+                    n += 1;
+                }
+            }
+            let rms_us = (squares / f64::from(n)).sqrt();
+            assert!(rms_us <= adc.step_us / 8.0, "{rms_us} uS of a step of {}", adc.step_us);
+            let cells_us = 0.3 * f64::from(inputs / 2).sqrt();
+            assert!(rms_us <= cells_us / 8.0, "{rms_us} uS of {cells_us}");
+        }
+    }
+}
+
+/// What sixteen bits cannot hold precisely enough is added up in more.
+#[test]
+fn finer_converters_and_better_cells_take_more_bits() {
+    let bits = |max_code: i32, cell_error_us: f64| {
+        let tile = tile(128, 16, cell_error_us, 0.0);
+        let subtract = Subtract::BeforeConversion;
+        tile.kernel(&tile.adc(max_code, subtract), subtract).precision_bits()
+    };
+    assert_eq!(bits(127, 0.3), 16);
+    assert_eq!(bits(127, 1e-4), 32);
+    assert_eq!(bits(1 << 14, 0.3), 32);
+    let tile = tile(128, 16, 0.3, 0.0);
+    let adc = AdcSetting { step_us: 1e-7, min_code: -255, max_code: 255 };
+    assert_eq!(tile.kernel(&adc, Subtract::BeforeConversion).precision_bits(), 64);
+}
+
+/// The square root is a square root.
+#[test]
+fn deviations_are_roots_of_variances() {
+    for variance in 0..=i16::MAX {
+        let wanted = f64::from(variance).sqrt() * 100.0;
+        let found = block::deviation(variance, 100.0);
+        let error = (f64::from(found) - wanted).abs();
+        assert!(error <= 0.51 + 7e-4 * wanted, "{variance}: {found}, {wanted}");
+    }
+}

@@ -1,0 +1,235 @@
+//! The kernel in 32 or 64 bits, for currents that 16 bits do not hold
+//! precisely enough: ADCs of many bits, cells without errors between codes.
+//!
+//! Plane by plane, in plain code that the compiler turns into vector code.
+
+use std::ops::Range;
+
+use super::super::noise::BLOCK;
+use super::pattern::OCTET;
+use super::rows::Rows;
+use super::{Group, Waves};
+use crate::schedule::AdcSetting;
+
+/// Values that are worked on together.
+const LANES: usize = 16;
+
+/// An integer that currents are added up in.
+pub(super) trait Word: Copy + Default {
+    /// Bits that a current may take, sign apart.
+    const BITS: u32;
+    fn from_f64(value: f64) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn to_i64(self) -> i64;
+}
+
+impl Word for i32 {
+    const BITS: u32 = 30;
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        self.into()
+    }
+}
+
+impl Word for i64 {
+    const BITS: u32 = 62;
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        self
+    }
+}
+
+/// Tables of a tile in words of this kind.
+#[derive(Debug, Clone)]
+pub(super) struct Wide<W> {
+    n_values: usize,
+    /// `[chunk][row][lane]`, rows of all groups one after the other.
+    currents: Vec<[W; LANES]>,
+    /// Variances in units squared, laid out alike; empty without noise.
+    variances: Vec<[f32; LANES]>,
+    n_rows: usize,
+    /// Bits of a current behind an ADC code.
+    fraction_bits: u32,
+    unit_us: f64,
+    min_code: i64,
+    max_code: i64,
+}
+
+impl<W: Word> Wide<W> {
+    /// Tabulates with as many bits behind a code as fit; `None` if not even
+    /// one does.
+    pub(super) fn new(rows: &Rows, groups: &[Group], adc: &AdcSetting) -> Option<Self> {
+        let reach_us = rows.largest_current_us() + 8.0 * rows.largest_variance_us2().sqrt();
+        let reach_codes = reach_us / adc.step_us + 1.0;
+        let fits = |bits: &u32| reach_codes < (1u64 << (W::BITS - bits)) as f64;
+        let fraction_bits = (1..W::BITS).rev().find(fits)?;
+        Some(Self::with_fraction(rows, groups, adc, fraction_bits))
+    }
+
+    /// Tabulates with as many bits behind a code as fit, or one: currents that
+    /// then are too large for a word are beyond every code anyway.
+    pub(super) fn coarsest(rows: &Rows, groups: &[Group], adc: &AdcSetting) -> Self {
+        Self::new(rows, groups, adc).unwrap_or_else(|| Self::with_fraction(rows, groups, adc, 1))
+    }
+
+    fn with_fraction(
+        rows: &Rows,
+        groups: &[Group],
+        adc: &AdcSetting,
+        fraction_bits: u32,
+    ) -> Self {
+        let unit_us = adc.step_us / (1u64 << fraction_bits) as f64;
+        let n_rows = groups.iter().map(Group::n_patterns).sum();
+        let mut wide = Self {
+            n_values: rows.n_values(),
+            currents: Vec::new(),
+            variances: Vec::new(),
+            n_rows,
+            fraction_bits,
+            unit_us,
+            min_code: adc.min_code.into(),
+            max_code: adc.max_code.into(),
+        };
+        for first in (0..rows.n_values()).step_by(LANES) {
+            let lanes = first..(first + LANES).min(rows.n_values());
+            let start = wide.currents.len();
+            wide.currents.resize(start + n_rows, [W::default(); LANES]);
+            if rows.has_noise() {
+                wide.variances.resize(start + n_rows, [0.0; LANES]);
+            }
+            for group in groups {
+                let own = start + group.first_row as usize..;
+                for (lane, value) in lanes.clone().enumerate() {
+                    let sums = rows.sums(group, value);
+                    let table = &mut wide.currents[own.clone()][..group.n_patterns()];
+                    for (row, sum) in table.iter_mut().zip(sums) {
+                        row[lane] = W::from_f64((sum / unit_us).round_ties_even());
+                    }
+                    if rows.has_noise() {
+                        let sums = rows.variances(group, value);
+                        let table = &mut wide.variances[own.clone()][..group.n_patterns()];
+                        for (row, sum) in table.iter_mut().zip(sums) {
+                            row[lane] = (sum / unit_us / unit_us) as f32;
+                        }
+                    }
+                }
+            }
+        }
+        wide
+    }
+
+    /// Bytes of the tables.
+    pub(super) fn n_bytes(&self) -> usize {
+        size_of_val(&self.currents[..]) + size_of_val(&self.variances[..])
+    }
+
+    /// Currents in uS of one position in one plane, one per value.
+    #[inline(always)]
+    pub(super) fn currents(&self, groups: &[Group], lines: impl Fn(&Group) -> usize) -> Vec<f32> {
+        let mut currents = Vec::with_capacity(self.n_values.next_multiple_of(LANES));
+        for table in self.currents.chunks_exact(self.n_rows.max(1)) {
+            let mut sums = [W::default(); LANES];
+            for group in groups {
+                let row = &table[group.first_row as usize + lines(group)];
+                for (sum, current) in sums.iter_mut().zip(row) {
+                    *sum = sum.add(*current);
+                }
+            }
+            currents.extend(sums.map(|sum| (sum.to_i64() as f64 * self.unit_us) as f32));
+        }
+        currents.truncate(self.n_values);
+        currents
+    }
+
+    #[inline(always)]
+    pub(super) fn run(&self, mut waves: Waves<'_>) {
+        for nth in 0..waves.driven.starts.len() {
+            for (chunk, first_value) in (0..self.n_values).step_by(LANES).enumerate() {
+                let rows = chunk * self.n_rows..(chunk + 1) * self.n_rows;
+                let sums = self.wave(rows, first_value, nth, &waves);
+                let n_values = LANES.min(self.n_values - first_value);
+                waves.give(nth, first_value, &sums[..n_values]);
+            }
+        }
+    }
+
+    /// One position and chunk: sums over the planes of shifted codes.
+    #[inline(always)]
+    fn wave(
+        &self,
+        rows: Range<usize>,
+        first_value: usize,
+        nth: usize,
+        waves: &Waves<'_>,
+    ) -> [f64; LANES] {
+        let start = waves.driven.starts[nth] as usize;
+        let table = &self.currents[rows.clone()];
+        let variances = self.variances.get(rows).unwrap_or_default();
+        let noise = waves.noise.filter(|_| !variances.is_empty());
+        let mut totals = [0i64; LANES];
+        for plane in waves.planes {
+            let bit = usize::from(plane.bit);
+            let patterns = &waves.driven.patterns[start + bit / OCTET * waves.driven.octet_stride..];
+            let row = |group: &Group| {
+                group.first_row as usize + patterns[group.offset as usize].lines(bit % OCTET)
+            };
+            let mut sums = [W::default(); LANES];
+            for group in waves.groups {
+                for (sum, current) in sums.iter_mut().zip(&table[row(group)]) {
+                    *sum = sum.add(*current);
+                }
+            }
+            if let Some(noise) = noise {
+                let mut variance = [0f32; LANES];
+                for group in waves.groups {
+                    for (sum, own) in variance.iter_mut().zip(&variances[row(group)]) {
+                        *sum += own;
+                    }
+                }
+                for block in 0..LANES / BLOCK {
+                    let place = waves.place(nth, first_value + BLOCK * block, bit);
+                    let normals = noise.draw(place.position, place.line, place.plane);
+                    for (lane, normal) in (BLOCK * block..).zip(normals) {
+                        let drawn = (variance[lane].sqrt() * normal).round_ties_even();
+                        sums[lane] = sums[lane].add(W::from_f64(drawn.into()));
+                    }
+                }
+            }
+            for (total, sum) in totals.iter_mut().zip(sums) {
+                let shifted = self.convert(sum.to_i64()) << plane.bit;
+                *total += if plane.negative { -shifted } else { shifted };
+            }
+        }
+        totals.map(|total| total as f64)
+    }
+
+    /// Nearest code, ties to even, clipped.
+    #[inline(always)]
+    fn convert(&self, units: i64) -> i64 {
+        let half = 1i64 << (self.fraction_bits - 1);
+        let odd = (units >> self.fraction_bits) & 1;
+        (units.wrapping_add(half - 1 + odd) >> self.fraction_bits).clamp(self.min_code, self.max_code)
+    }
+}

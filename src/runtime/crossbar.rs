@@ -1,0 +1,330 @@
+//! Runs the waves of one crossbar layer and sums them up.
+//!
+//! ```text
+//! for each input: values -> codes -> patterns
+//!     for each block of positions:
+//!         for each tile, in the order of the plan's sum: waves -> sums of codes
+//!         partial sums added, zero point taken off, scaled, bias added -> results
+//! ```
+//!
+//! Order, tiles, scales, zero points, planes and positions are the plan's.
+//! Blocks and inputs may run on any thread; nothing depends on which.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::RunError;
+use super::digital::Value;
+use super::layout::Layout;
+use crate::chip::{
+    Chip, Driven, Pattern, PatternMap, ReadNoise, TileKernel, lines_per_bundle,
+};
+use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
+use crate::graph::unflatten;
+use crate::mapping::WeightTile;
+use crate::schedule::{ExecutionPlan, PlanLayer, Plane, StepKind};
+
+/// A crossbar layer on a chip, ready to be driven.
+#[derive(Debug)]
+pub(super) struct Crossbar<'a> {
+    id: LayerId,
+    layer: &'a PlanLayer,
+    layout: Layout,
+    map: PatternMap,
+    n_codes: usize,
+    planes: &'a [Plane],
+    tiles: Vec<Tile>,
+    /// What the zero point adds to each column, in levels times code steps.
+    corrections: Vec<f64>,
+    seed: u64,
+}
+
+/// A tile and the waves that drive it.
+#[derive(Debug)]
+struct Tile {
+    kernel: TileKernel,
+    pe: PeId,
+    /// In levels of a weight times code steps.
+    levels_per_code: f64,
+    /// Column of each pair, `[group][column]` of the layer; a run of
+    /// neighbours.
+    first_columns: Vec<(usize, Range<usize>)>,
+    waves: Vec<(StepId, Range<usize>)>,
+}
+
+/// Working memory for one input.
+#[derive(Debug, Default)]
+struct Scratch {
+    octets: Vec<Vec<u8>>,
+    patterns: Vec<Pattern>,
+    block: BlockScratch,
+}
+
+/// Working memory for one block of positions.
+#[derive(Debug, Default)]
+struct BlockScratch {
+    sums: Vec<f64>,
+    levels: Vec<f64>,
+}
+
+impl<'a> Crossbar<'a> {
+    /// Tabulates the tiles of a layer, which a step sums up in this order.
+    ///
+    /// # Errors
+    ///
+    /// The chip lacks cells of a tile, or the layer is too large to address.
+    pub(super) fn new(
+        plan: &'a ExecutionPlan,
+        chip: &Chip,
+        layout: Layout,
+        id: LayerId,
+        tiles: &[WeightTileId],
+    ) -> Result<Self, RunError> {
+        let layer = &plan.layers[&id];
+        let mut planes: &[Plane] = &[];
+        let mut waves: Vec<(StepId, &[WeightTileId], Range<usize>)> = Vec::new();
+        for (step, kind) in plan.steps.iter().map(|(id, step)| (id, &step.kind)) {
+            if let StepKind::Waves { layer, tiles, positions, planes: driven, .. } = kind
+                && *layer == id
+            {
+                planes = driven;
+                waves.push((step, tiles, positions.start as usize..positions.end as usize));
+            }
+        }
+        let mut bundler = layout.bundler(&layer.nest);
+        let noisy = chip.read_noise_fraction > 0.0;
+        let n_positions = layout.position_patterns.len();
+        let mut bundled = Vec::with_capacity(tiles.len());
+        for &tile in tiles {
+            let place = &plan.tiles[tile].place;
+            let n_values = plan.n_conversions(tile) as usize;
+            let lines = lines(layer, place);
+            let most = lines_per_bundle(lines.len(), n_values, noisy, n_positions);
+            let bundles = bundler.bundle(&lines, most).ok_or_else(|| RunError::LayerInput {
+                layer: id,
+                name: layer.name.clone(),
+                reason: "more than 2^32 patterns of codes".to_string(),
+            })?;
+            bundled.push((tile, bundles));
+        }
+        let tiles = bundled
+            .into_par_iter()
+            .map(|(tile, bundles)| {
+                let (place, adc) = (&plan.tiles[tile].place, &plan.tiles[tile].adc);
+                let kernel = (chip.pe == plan.pe)
+                    .then(|| TileKernel::with_bundles(chip, place, adc, plan.subtract, bundles));
+                let kernel = kernel.flatten().ok_or(RunError::WrongChip { tile })?;
+                let of_tile = waves.iter().filter(|(_, tiles, _)| tiles.contains(&tile));
+                Ok(Tile {
+                    kernel,
+                    pe: place.pe,
+                    levels_per_code: adc.step_us / plan.level_us,
+                    first_columns: columns(layer, place),
+                    waves: of_tile.map(|(step, _, positions)| (*step, positions.clone())).collect(),
+                })
+            })
+            .collect::<Result<_, RunError>>()?;
+        let map = bundler.finish();
+        let zero_point = i64::from(layer.coding.zero_point);
+        let correction = |sum: &i64| (zero_point * sum) as f64;
+        Ok(Self {
+            id,
+            layer,
+            n_codes: layout.n_codes().max(map.n_codes()),
+            layout,
+            map,
+            planes,
+            tiles,
+            corrections: layer.level_sums.iter().map(correction).collect(),
+            seed: chip.seed,
+        })
+    }
+
+    /// The tensor read.
+    pub(super) fn input(&self) -> TensorId {
+        self.layer.input
+    }
+
+    /// The tensor written.
+    pub(super) fn output(&self) -> TensorId {
+        self.layer.output
+    }
+
+    /// Runs a batch whose first input has this number.
+    ///
+    /// # Errors
+    ///
+    /// The values are not those of the layer's input, or not finite.
+    pub(super) fn run(
+        &self,
+        value: &Value,
+        n_batch: usize,
+        first_input: u64,
+    ) -> Result<Value, RunError> {
+        let name = || self.layer.name.clone();
+        let wrong = |reason: String| RunError::LayerInput { layer: self.id, name: name(), reason };
+        let values = value.as_f32().ok_or_else(|| wrong("it is not f32".to_string()))?;
+        let n_values = self.layout.n_values();
+        let n_inputs = values.len() / n_values.max(1);
+        if values.len() != n_values * n_inputs || (n_inputs != n_batch && n_inputs != 1) {
+            return Err(wrong(format!(
+                "a tensor of shape {:?}, {n_values} values for each of {n_batch} inputs expected",
+                value.shape(),
+            )));
+        }
+        let values = self.layout.inputs_apart(values, n_inputs);
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            let input = first_input + (index / n_values.max(1)) as u64;
+            return Err(RunError::NotFinite { name: name(), input, value: values[index] });
+        }
+        let mut results = vec![0f32; n_inputs * self.layout.n_results];
+        let threads_per_input = rayon::current_num_threads().div_ceil(n_inputs.max(1));
+        results
+            .par_chunks_exact_mut(self.layout.n_results.max(1))
+            .zip(values.par_chunks_exact(n_values.max(1)))
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (input, (results, values))| {
+                let number = first_input + input as u64;
+                self.run_input(values, number, threads_per_input, scratch, results);
+            });
+        let results = self.layout.batch_together(&results, n_inputs);
+        Ok(Value::from_f32(&self.layout.output_shape(n_inputs), &results)?)
+    }
+
+    fn run_input(
+        &self,
+        values: &[f32],
+        number: u64,
+        n_threads: usize,
+        scratch: &mut Scratch,
+        results: &mut [f32],
+    ) {
+        let Scratch { octets, patterns, block } = scratch;
+        let n_octets = usize::from(self.layer.coding.bits).div_ceil(8);
+        octets.resize(n_octets, Vec::new());
+        octets.iter_mut().for_each(|codes| codes.resize(self.n_codes, 0));
+        self.layout.encode(values, &self.layer.coding, octets);
+        let n_patterns = self.map.n_patterns();
+        patterns.resize(n_octets * n_patterns, Pattern::default());
+        for (codes, patterns) in octets.iter().zip(patterns.chunks_exact_mut(n_patterns.max(1))) {
+            self.map.fill(codes, patterns);
+        }
+        let n_positions = self.layout.position_results.len();
+        let size = self.block_size(n_threads);
+        let blocks = |nth: usize| nth * size..n_positions.min((nth + 1) * size);
+        if n_threads > 1 {
+            let done: Vec<(Range<usize>, BlockScratch)> = (0..n_positions.div_ceil(size))
+                .into_par_iter()
+                .map(|nth| {
+                    let mut block = BlockScratch::default();
+                    self.run_block(blocks(nth), number, patterns, &mut block);
+                    (blocks(nth), block)
+                })
+                .collect();
+            done.iter().for_each(|(positions, block)| {
+                self.scatter(positions.clone(), &block.levels, results);
+            });
+        } else {
+            for positions in (0..n_positions.div_ceil(size)).map(blocks) {
+                self.run_block(positions.clone(), number, patterns, block);
+                self.scatter(positions, &block.levels, results);
+            }
+        }
+    }
+
+    /// Positions of a block: so many that a tile's table is read for many of
+    /// them, so few that their sums stay in the cache.
+    fn block_size(&self, n_threads: usize) -> usize {
+        const MAX_SUMS: usize = 1 << 14;
+        let n_positions = self.layout.position_results.len();
+        let size = (MAX_SUMS / self.corrections.len().max(1)).clamp(16, 128);
+        // Two blocks a thread, so that none waits long for the others.
+        if n_threads > 1 { size.min(n_positions.div_ceil(2 * n_threads)).max(1) } else { size }
+    }
+
+    /// Levels times code steps of a block of positions, `[position][column]`,
+    /// made real numbers.
+    fn run_block(
+        &self,
+        positions: Range<usize>,
+        number: u64,
+        patterns: &[Pattern],
+        scratch: &mut BlockScratch,
+    ) {
+        let n_columns = self.corrections.len();
+        let BlockScratch { sums, levels } = scratch;
+        // In levels times code steps; whole numbers on an exact chip, of which
+        // f64 holds every one up to 2^53.
+        levels.clear();
+        levels.resize(positions.len() * n_columns, 0.0);
+        for tile in &self.tiles {
+            for (step, driven) in &tile.waves {
+                let (start, end) =
+                    (driven.start.max(positions.start), driven.end.min(positions.end));
+                if start >= end {
+                    continue;
+                }
+                let n_pairs = tile.kernel.n_pairs();
+                sums.clear();
+                sums.resize((end - start) * n_pairs, 0.0);
+                let noise = ReadNoise::new(self.seed, number, tile.pe.0, step.0);
+                let driven = Driven {
+                    patterns,
+                    octet_stride: self.map.n_patterns(),
+                    starts: &self.layout.position_patterns[start..end],
+                    first_position: start as u32,
+                };
+                tile.kernel.drive(driven, self.planes, Some(&noise), sums);
+                let own = &mut levels[(start - positions.start) * n_columns..];
+                for (levels, sums) in own.chunks_exact_mut(n_columns).zip(sums.chunks_exact(n_pairs))
+                {
+                    for (first_column, pairs) in &tile.first_columns {
+                        let levels = &mut levels[*first_column..];
+                        for (level, sum) in levels.iter_mut().zip(&sums[pairs.clone()]) {
+                            *level += sum * tile.levels_per_code;
+                        }
+                    }
+                }
+            }
+        }
+        let PlanLayer { column_scales, bias, .. } = self.layer;
+        for levels in levels.chunks_exact_mut(n_columns.max(1)) {
+            let columns = self.corrections.iter().zip(column_scales).zip(bias);
+            for (level, ((correction, scale), &bias)) in levels.iter_mut().zip(columns) {
+                *level = (*level - correction) * scale + f64::from(bias);
+            }
+        }
+    }
+
+    /// Writes a block's results where the output tensor has them.
+    fn scatter(&self, positions: Range<usize>, block: &[f64], results: &mut [f32]) {
+        let n_columns = self.corrections.len();
+        let starts = &self.layout.position_results[positions];
+        for (column, &place) in self.layout.column_results.iter().enumerate() {
+            for (&start, real) in starts.iter().zip(block[column..].iter().step_by(n_columns)) {
+                results[(start + place) as usize] = *real as f32;
+            }
+        }
+    }
+}
+
+/// Loop counters of each input line of a tile: those of groups, then of rows.
+fn lines(layer: &PlanLayer, place: &WeightTile) -> Vec<Vec<usize>> {
+    let line = |group: u32, row: u32| {
+        let mut counters = unflatten(group as usize, &layer.nest.groups);
+        counters.extend(unflatten(row as usize, &layer.nest.rows));
+        counters
+    };
+    let rows = |group| place.rows.clone().map(move |row| line(group, row));
+    place.groups.clone().flat_map(rows).collect()
+}
+
+/// The layer's column of each run of a tile's pairs: first column, pairs.
+fn columns(layer: &PlanLayer, place: &WeightTile) -> Vec<(usize, Range<usize>)> {
+    let n_columns = layer.nest.n_columns();
+    let n_own = place.columns.len();
+    let first = |group: u32| group as usize * n_columns + place.columns.start as usize;
+    let runs = place.groups.clone().map(first).zip(0..);
+    runs.map(|(first, nth)| (first, nth * n_own..(nth + 1) * n_own)).collect()
+}
