@@ -18,7 +18,7 @@ mod programming;
 
 pub use adc::{AdcError, settings};
 pub use kernel::{
-    Bundle, Driven, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
+    Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
 };
 pub use noise::{ReadNoise, normals};
 pub use programming::program;

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! conv 3x3 over 16 channels, bundles of up to 6:
-//!   along channels   9 taps x (6 + 5 + 5 channels), 3 slots for all taps
-//!   along x          16 channels x 3 rows x (3 taps), 16 slots
+//!   along channels         9 taps x (6 + 5 + 5 channels), 3 slots for all taps
+//!   along channels and x   3 rows x 8 x (2 channels x 3 taps), 8 slots
 //! ```
 
 use std::collections::BTreeMap;
@@ -142,8 +142,11 @@ impl Bundler {
                 (slot, along(|step| step.addresses, first), lines)
             })
             .collect();
-        let mut slots: Vec<&Slot> =
-            bundles.iter().map(|(slot, ..)| slot).filter(|s| !self.numbers.contains_key(s)).collect();
+        let mut slots: Vec<&Slot> = bundles
+            .iter()
+            .map(|(slot, ..)| slot)
+            .filter(|s| !self.numbers.contains_key(s))
+            .collect();
         slots.sort_unstable();
         slots.dedup();
         // Measured: a pattern made costs about a quarter of a bundle driven
@@ -203,7 +206,7 @@ mod tests {
     #[test]
     fn bundles_run_along_what_gives_the_fewest() {
         let n_bundles = |rows| bundler(34, 34).bundle(&lines(rows), 6).unwrap().len();
-        assert_eq!(n_bundles(0..144), 27, "9 taps, 16 channels in three");
+        assert_eq!(n_bundles(0..144), 24, "3 rows of taps, two channels x 3 taps each");
         assert_eq!(n_bundles(0..9), 2, "one channel, along taps");
         assert_eq!(n_bundles(126..144), 3, "two channels of three taps, row by row");
     }

@@ -17,9 +17,7 @@ use rayon::prelude::*;
 use super::RunError;
 use super::digital::Value;
 use super::layout::Layout;
-use crate::chip::{
-    Chip, Driven, Pattern, PatternMap, ReadNoise, TileKernel, lines_per_bundle,
-};
+use crate::chip::{Chip, Driven, Pattern, PatternMap, ReadNoise, TileKernel, lines_per_bundle};
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::graph::unflatten;
 use crate::mapping::WeightTile;
@@ -178,18 +176,28 @@ impl<'a> Crossbar<'a> {
             let input = first_input + (index / n_values.max(1)) as u64;
             return Err(RunError::NotFinite { name: name(), input, value: values[index] });
         }
+        let fill = |results: &mut [f32]| self.run_inputs(&values, first_input, results);
+        let shape = self.layout.output_shape(n_inputs);
+        if self.layout.is_batch_outermost(n_inputs) {
+            return Ok(Value::f32_filled(&shape, fill)?);
+        }
         let mut results = vec![0f32; n_inputs * self.layout.n_results];
-        let threads_per_input = rayon::current_num_threads().div_ceil(n_inputs.max(1));
+        fill(&mut results);
+        Ok(Value::from_f32(&shape, &self.layout.batch_together(&results, n_inputs))?)
+    }
+
+    /// Inputs one after the other, and so their results.
+    fn run_inputs(&self, values: &[f32], first_input: u64, results: &mut [f32]) {
+        let n_values = self.layout.n_values().max(1);
+        let n_threads = rayon::current_num_threads().div_ceil((values.len() / n_values).max(1));
         results
             .par_chunks_exact_mut(self.layout.n_results.max(1))
-            .zip(values.par_chunks_exact(n_values.max(1)))
+            .zip(values.par_chunks_exact(n_values))
             .enumerate()
             .for_each_init(Scratch::default, |scratch, (input, (results, values))| {
                 let number = first_input + input as u64;
-                self.run_input(values, number, threads_per_input, scratch, results);
+                self.run_input(values, number, n_threads, scratch, results);
             });
-        let results = self.layout.batch_together(&results, n_inputs);
-        Ok(Value::from_f32(&self.layout.output_shape(n_inputs), &results)?)
     }
 
     fn run_input(
@@ -266,7 +274,7 @@ impl<'a> Crossbar<'a> {
                     continue;
                 }
                 let n_pairs = tile.kernel.n_pairs();
-                sums.clear();
+                // Every sum is written by the kernel.
                 sums.resize((end - start) * n_pairs, 0.0);
                 let noise = ReadNoise::new(self.seed, number, tile.pe.0, step.0);
                 let driven = Driven {
@@ -277,11 +285,12 @@ impl<'a> Crossbar<'a> {
                 };
                 tile.kernel.drive(driven, self.planes, Some(&noise), sums);
                 let own = &mut levels[(start - positions.start) * n_columns..];
-                for (levels, sums) in own.chunks_exact_mut(n_columns).zip(sums.chunks_exact(n_pairs))
+                for (levels, sums) in
+                    own.chunks_exact_mut(n_columns).zip(sums.chunks_exact(n_pairs))
                 {
                     for (first_column, pairs) in &tile.first_columns {
                         let levels = &mut levels[*first_column..];
-                        for (level, sum) in levels.iter_mut().zip(&sums[pairs.clone()]) {
+                        for (level, &sum) in levels.iter_mut().zip(&sums[pairs.clone()]) {
                             *level += sum * tile.levels_per_code;
                         }
                     }

@@ -95,9 +95,6 @@ impl<'a> Executor<'a> {
         }
         for (id, step) in self.plan.steps.iter() {
             self.step(id, step, &mut state)?;
-            for tensor in self.last_reads.get(&id).into_iter().flatten() {
-                state.tensors.remove(tensor);
-            }
         }
         let missing = |tensor| RunError::MissingTensor {
             step: StepId::from_index(self.plan.steps.len()),
@@ -111,14 +108,21 @@ impl<'a> Executor<'a> {
     }
 
     fn step(&self, id: StepId, step: &Step, state: &mut State) -> Result<(), RunError> {
-        let tensor = |tensor: TensorId| {
-            let value = state.tensors.get(&tensor);
+        let tensor = |tensor: TensorId, state: &State| {
+            let value = state.tensors.get(&tensor).cloned();
             value.ok_or(RunError::MissingTensor { step: id, tensor })
+        };
+        // What nobody reads later is handed over, so that a digital stage may
+        // work in place.
+        let forget = |state: &mut State| {
+            for tensor in self.last_reads.get(&id).into_iter().flatten() {
+                state.tensors.remove(tensor);
+            }
         };
         match &step.kind {
             StepKind::Digital { inputs, outputs } => {
-                let values =
-                    inputs.iter().map(|&t| tensor(t).cloned()).collect::<Result<_, _>>()?;
+                let values = inputs.iter().map(|&t| tensor(t, state)).collect::<Result<_, _>>()?;
+                forget(state);
                 let results = self.cuts[&id].run(values)?;
                 state.tensors.extend(outputs.iter().copied().zip(results));
             }
@@ -128,8 +132,9 @@ impl<'a> Executor<'a> {
             StepKind::Encode { .. } | StepKind::Waves { .. } => {}
             StepKind::Sum { .. } => {
                 let crossbar = &self.crossbars[&id];
-                let input = tensor(crossbar.input())?;
-                let result = crossbar.run(input, state.n_batch, state.first_input)?;
+                let input = tensor(crossbar.input(), state)?;
+                forget(state);
+                let result = crossbar.run(&input, state.n_batch, state.first_input)?;
                 state.tensors.insert(crossbar.output(), result);
             }
         }

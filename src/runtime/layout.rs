@@ -24,7 +24,8 @@ pub(super) struct Layout {
     /// Extents of the input tensor for one input, and of the padded copy.
     shape: Vec<usize>,
     padded: Vec<usize>,
-    padding: Vec<usize>,
+    /// Where each run along the last axis begins in the padded copy.
+    run_codes: Vec<u32>,
     /// Values of the output tensor for one input.
     pub n_results: usize,
     /// Extents of the output tensor.
@@ -95,14 +96,18 @@ impl Layout {
             offsets(map, &strides(shape), loops)
         };
         Ok(Self {
-            position_patterns: table(&nest.input, &walked(nest, &padded), Loops::Positions(&positions)),
+            position_patterns: table(
+                &nest.input,
+                &walked(nest, &padded),
+                Loops::Positions(&positions),
+            ),
             position_results: table(&nest.output, &output_shape, Loops::Positions(&positions)),
             column_results: table(
                 &nest.output,
                 &output_shape,
                 Loops::Columns(&nest.groups, &nest.columns),
             ),
-            padding: nest.input.iter().map(|axis| axis.padding).collect(),
+            run_codes: run_codes(nest, &shape, &padded),
             input_run: run(input, &shape),
             output_run: run(output, &output_shape),
             output: output.to_vec(),
@@ -130,6 +135,12 @@ impl Layout {
     /// The values of a batch of `n`, input after input.
     pub(super) fn inputs_apart<'a>(&self, values: &'a [f32], n: usize) -> Cow<'a, [f32]> {
         exchange(Cow::Borrowed(values), self.n_values() / self.input_run.max(1), n, self.input_run)
+    }
+
+    /// Whether the results of `n` inputs lie one after the other in the output
+    /// tensor.
+    pub(super) fn is_batch_outermost(&self, n: usize) -> bool {
+        n <= 1 || self.n_results <= self.output_run
     }
 
     /// The results of `n` inputs, which come input after input, as the output
@@ -185,18 +196,9 @@ impl Layout {
             octet.fill(byte);
         }
         let run = self.shape.last().copied().unwrap_or(1);
-        let outer = &self.shape[..self.shape.len().saturating_sub(1)];
-        let padded = strides(&self.padded);
         let coder = Coder::new(coding);
-        for (index, values) in values.chunks_exact(run.max(1)).enumerate() {
-            let counters = unflatten(index, outer);
-            let start: usize = counters
-                .iter()
-                .zip(&self.padding)
-                .zip(&padded)
-                .map(|((counter, padding), stride)| (counter + padding) * stride)
-                .sum::<usize>()
-                + self.padding.last().copied().unwrap_or(0);
+        for (&start, values) in self.run_codes.iter().zip(values.chunks_exact(run.max(1))) {
+            let start = start as usize;
             for (octet, codes) in octets.iter_mut().enumerate() {
                 let codes = codes[start..start + run].iter_mut().zip(values);
                 let byte = |code: i32| ((code as u16 & mask) >> (8 * octet)) as u8;
@@ -226,8 +228,12 @@ impl Coder {
     fn new(coding: &InputCoding) -> Option<Self> {
         let &InputCoding { scale, zero_point, .. } = coding;
         let (min_code, max_code) = (coding.min_code(), coding.max_code());
-        (zero_point.unsigned_abs() < 1 << 21)
-            .then_some(Self { scale, zero_point, min_code, max_code })
+        (zero_point.unsigned_abs() < 1 << 21).then_some(Self {
+            scale,
+            zero_point,
+            min_code,
+            max_code,
+        })
     }
 
     /// The code of a finite value: nearest, ties to even, clipped.
@@ -243,6 +249,20 @@ impl Coder {
         let code = (steps + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
         (code + self.zero_point).max(self.min_code).min(self.max_code)
     }
+}
+
+/// Where each run along the last axis of a tensor begins in its padded copy.
+fn run_codes(nest: &LoopNest, shape: &[usize], padded: &[usize]) -> Vec<u32> {
+    let outer = &shape[..shape.len().saturating_sub(1)];
+    let strides = strides(padded);
+    let starts = (0..outer.iter().product()).map(|index| {
+        let mut counters = unflatten(index, outer);
+        counters.push(0);
+        let places = counters.iter().zip(&nest.input).zip(&strides);
+        places.map(|((counter, axis), stride)| (counter + axis.padding) * stride).sum::<usize>()
+            as u32
+    });
+    starts.collect()
 }
 
 /// Whether output positions walk an axis.

@@ -164,7 +164,7 @@ fn chip(pe: Pe, conductances_us: Vec<f32>, read_noise_fraction: f64) -> (Chip, W
         input_line: 0,
         output_line: 0,
     };
-    (Chip { pe, conductances_us, read_noise_fraction, seed: 0 }, place)
+    (Chip { pe, conductances_us, cell_error_us: 0.0, read_noise_fraction, seed: 0 }, place)
 }
 
 fn planes(n: u8) -> Vec<Plane> {

@@ -120,13 +120,19 @@ pub struct Plain<const N: usize>([i16; N]);
 
 impl<const N: usize> Plain<N> {
     #[inline(always)]
-    fn map(self, f: impl Fn(i16) -> i16) -> Self {
-        Self(self.0.map(f))
+    fn map(mut self, f: impl Fn(i16) -> i16) -> Self {
+        for lane in &mut self.0 {
+            *lane = f(*lane);
+        }
+        self
     }
 
     #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(i16, i16) -> i16) -> Self {
-        Self(std::array::from_fn(|lane| f(self.0[lane], other.0[lane])))
+    fn zip(mut self, other: Self, f: impl Fn(i16, i16) -> i16) -> Self {
+        for (lane, other) in self.0.iter_mut().zip(other.0) {
+            *lane = f(*lane, other);
+        }
+        self
     }
 }
 
@@ -270,9 +276,7 @@ impl Simd for PlainCode {
 
     #[inline(always)]
     fn random(noise: &ReadNoise, place: NoisePlace, n_blocks: usize, words: &mut Words) {
-        for (number, words) in
-            words.0.chunks_exact_mut(BLOCK).take(8 * 2 * n_blocks).enumerate()
-        {
+        for (number, words) in words.0.chunks_exact_mut(BLOCK).take(8 * 2 * n_blocks).enumerate() {
             let counter = counter(place, number as u32, n_blocks as u32);
             let bytes = noise.keys.encipher([place.position, counter, 0, 0]);
             for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {

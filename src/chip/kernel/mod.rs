@@ -20,6 +20,7 @@
 //! | `precision` | in which integers currents are added up, and what that costs |
 //! | `narrow` | the kernel in 16 bits, eight planes at once |
 //! | `wide` | the kernel in 32 and 64 bits |
+//! | `waves` | what either is given, and gives back |
 //! | `block`, `x86` | the operations of the narrow kernel, plainly and in registers |
 //! | `instructions` | which instruction set runs |
 //!
@@ -34,6 +35,7 @@ mod precision;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod waves;
 mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -45,12 +47,12 @@ use super::noise::ReadNoise;
 use crate::mapping::WeightTile;
 use crate::schedule::{AdcSetting, Plane};
 use crate::target::Subtract;
-use block::{NoisePlace, Simd};
-use instructions::{Instructions, Task};
+use instructions::Instructions;
 use narrow::Narrow;
 use pattern::OCTET;
 use precision::Fixed;
 use rows::Rows;
+use waves::{Currents, Drive, Waves};
 use wide::Wide;
 
 /// Lines that share a table, and where their patterns lie.
@@ -236,15 +238,6 @@ impl TileKernel {
         self.n_values
     }
 
-    /// Bytes that its tables take.
-    pub fn n_bytes(&self) -> usize {
-        match &self.tables {
-            Tables::Narrow(tables) => tables.n_bytes(),
-            Tables::Wide32(tables) => tables.n_bytes(),
-            Tables::Wide64(tables) => tables.n_bytes(),
-        }
-    }
-
     /// Bits of the integers that its currents are added up in: 16, 32 or 64.
     pub fn precision_bits(&self) -> u32 {
         match &self.tables {
@@ -374,99 +367,4 @@ fn groups(bundles: Vec<Bundle>, n_inputs: usize) -> Option<Vec<Group>> {
         groups.push(group);
     }
     Some(groups)
-}
-
-/// What [`TileKernel::drive`] is given, and what of the tile it takes.
-struct Waves<'a> {
-    groups: &'a [Group],
-    reach: usize,
-    driven: Driven<'a>,
-    planes: &'a [Plane],
-    /// Bytes of a code.
-    n_octets: usize,
-    noise: Option<&'a ReadNoise>,
-    first_line: u32,
-    subtract: Subtract,
-    n_pairs: usize,
-    results: &'a mut [f64],
-}
-
-impl Waves<'_> {
-    /// Holds what addresses rely on.
-    fn check(&self) {
-        let Driven { patterns, octet_stride, starts, .. } = self.driven;
-        let last = starts.iter().max().map_or(0, |&start| start as usize)
-            + (self.n_octets - 1) * octet_stride
-            + self.reach;
-        assert!(starts.is_empty() || last < patterns.len(), "a pattern is missing");
-        assert_eq!(self.results.len(), starts.len() * self.n_pairs, "as many results as pairs");
-    }
-
-    /// Where noise is drawn for values from this one on.
-    fn place(&self, nth: usize, first_value: usize, plane: usize) -> NoisePlace {
-        NoisePlace {
-            position: self.driven.first_position + nth as u32,
-            line: self.first_line + first_value as u32,
-            plane: plane as u32,
-        }
-    }
-
-    /// Takes the sums of neighbouring values of a position: one result each,
-    /// or one for two lines.
-    #[inline(always)]
-    fn give(&mut self, nth: usize, first_value: usize, sums: &[f64]) {
-        let results = &mut self.results[nth * self.n_pairs..(nth + 1) * self.n_pairs];
-        match self.subtract {
-            Subtract::BeforeConversion => {
-                results[first_value..first_value + sums.len()].copy_from_slice(sums);
-            }
-            Subtract::AfterConversion => {
-                let lines = sums.as_chunks::<2>().0;
-                for (result, [positive, negative]) in results[first_value / 2..].iter_mut().zip(lines)
-                {
-                    *result = positive - negative;
-                }
-            }
-        }
-    }
-}
-
-struct Drive<'a> {
-    tables: &'a Tables,
-    waves: Waves<'a>,
-}
-
-impl Task for Drive<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        match self.tables {
-            Tables::Narrow(tables) => tables.run::<S>(self.waves),
-            Tables::Wide32(tables) => tables.run(self.waves),
-            Tables::Wide64(tables) => tables.run(self.waves),
-        }
-    }
-}
-
-struct Currents<'a> {
-    tables: &'a Tables,
-    groups: &'a [Group],
-    patterns: &'a [Pattern],
-    bit: usize,
-}
-
-impl Task for Currents<'_> {
-    type Output = Vec<f32>;
-
-    #[inline(always)]
-    fn run<S: Simd>(self) -> Vec<f32> {
-        let Self { tables, groups, patterns, bit } = self;
-        let lines = |group: &Group| patterns[group.offset as usize].lines(bit);
-        match tables {
-            Tables::Narrow(tables) => tables.currents(groups, lines),
-            Tables::Wide32(tables) => tables.currents(groups, lines),
-            Tables::Wide64(tables) => tables.currents(groups, lines),
-        }
-    }
 }

@@ -10,12 +10,13 @@
 use std::ops::Range;
 
 use super::super::noise::{BLOCK, CENTRE, COEFFICIENTS};
+use super::Group;
 use super::block::{Block, Simd, Words};
 use super::instructions::Instructions;
 use super::pattern::{MAX_LINES, OCTET, Pattern};
 use super::precision::Fixed;
 use super::rows::Rows;
-use super::{Group, Waves};
+use super::waves::Waves;
 
 /// Lanes of the widest block.
 pub(super) const MAX_LANES: usize = 32;
@@ -71,13 +72,7 @@ impl Narrow {
     }
 
     /// Appends the table of one chunk.
-    fn tabulate(
-        &mut self,
-        rows: &Rows,
-        groups: &[Group],
-        values: Range<usize>,
-        lanes: usize,
-    ) {
+    fn tabulate(&mut self, rows: &Rows, groups: &[Group], values: Range<usize>, lanes: usize) {
         let width = lanes * if self.has_noise { 2 } else { 1 };
         let n_rows: usize = groups.iter().map(Group::n_patterns).sum();
         // So many rows more that no pattern, whatever group it is looked up
@@ -104,11 +99,6 @@ impl Narrow {
         }
         let (lines, _) = entries.as_chunks();
         self.table.extend(lines.iter().map(|&line| Line(line)));
-    }
-
-    /// Bytes of the tables.
-    pub(super) fn n_bytes(&self) -> usize {
-        size_of_val(&self.table[..])
     }
 
     /// Currents in uS of one position in one plane, one per value.
@@ -149,6 +139,7 @@ impl Narrow {
     ///
     /// `NOISE` says that rows have variances beside them.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "a bound that is known unrolls the loop")]
     fn chunk<S: Simd, B: Block, const NOISE: bool>(&self, chunk: Chunk, waves: &mut Waves<'_>) {
         let weights: [[i16; OCTET]; 2] =
             [0, 1].map(|octet| self.fixed.plane_weights(waves.planes, octet));
@@ -174,7 +165,12 @@ impl Narrow {
                     totals[lane] += f64::from(sums[lane] << (OCTET * octet));
                 }
             }
-            waves.give(nth, chunk.first_value, &totals[..chunk.n_values]);
+            if chunk.n_values == B::LANES {
+                // A length that the compiler knows: a copy in registers.
+                waves.give(nth, chunk.first_value, &totals[..B::LANES]);
+            } else {
+                waves.give(nth, chunk.first_value, &totals[..chunk.n_values]);
+            }
         }
     }
 
@@ -187,6 +183,7 @@ impl Narrow {
     /// has 64 rows behind its last group.
     #[inline(always)]
     #[allow(unsafe_code, reason = "addresses that are checked once, not per row")]
+    #[allow(clippy::needless_range_loop, reason = "a bound that is known unrolls the loop")]
     unsafe fn wave<B: Block, const NOISE: bool>(
         &self,
         chunk: Chunk,
@@ -201,7 +198,7 @@ impl Narrow {
         let mut variances = [B::splat(0); OCTET];
         for group in groups {
             // SAFETY: the caller's.
-            let [low, high] = unsafe { (*patterns.add(group.offset as usize)).words() };
+            let [low, high] = unsafe { Pattern::words(patterns.add(group.offset as usize)) };
             // SAFETY: rows are inside the table, see above.
             unsafe {
                 let rows = table.add(group.first_row as usize * row_bytes);

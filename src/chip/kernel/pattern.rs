@@ -10,44 +10,65 @@ pub const MAX_LINES: usize = 6;
 pub const OCTET: usize = 8;
 
 /// For each of eight planes the lines of a group whose bit is 1: bit `i` for
-/// line `i`, times 16, so that an address follows without a shift.
+/// line `i`, times 16, so that an address follows without a shift. Sixteen
+/// bits a plane, four planes a word.
 ///
 /// Never more than 63 times 16: the kernel's addresses rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(align(16))]
-pub struct Pattern([u16; OCTET]);
+pub struct Pattern {
+    words: [u64; 2],
+}
 
 impl Pattern {
     /// The pattern of a group's codes, eight bits each, the first line's lowest.
     #[inline(always)]
     pub fn new(codes: u64) -> Self {
-        let mut x = codes;
-        // The 8 x 8 matrix of bits, transposed by exchanging ever larger blocks
-        // (Warren, "Hacker's Delight", 7-3).
-        let mut exchange = |distance: u32, mask: u64| {
-            let different = (x ^ (x >> distance)) & mask;
-            x ^= different ^ (different << distance);
-        };
-        exchange(7, 0x00AA_00AA_00AA_00AA);
-        exchange(14, 0x0000_CCCC_0000_CCCC);
-        exchange(28, 0x0000_0000_F0F0_F0F0);
-        Self(x.to_le_bytes().map(|lines| u16::from(lines & 0x3F) << 4))
+        let planes = transposed(codes);
+        Self { words: [spread(planes & 0xFFFF_FFFF), spread(planes >> 32)] }
     }
 
     /// Lines driven in a plane, as a number.
     #[inline(always)]
     pub fn lines(&self, plane: usize) -> usize {
-        usize::from(self.0[plane] >> 4)
+        usize::from((self.words[plane / 4] >> (16 * (plane % 4))) as u16 >> 4)
     }
 
-    /// The planes as two words of four.
+    /// The words of a pattern, read one by one: the compiler would otherwise
+    /// load them as a vector and take its parts out again, which costs more
+    /// than the table rows they address.
+    ///
+    /// # Safety
+    ///
+    /// `from` can be read.
     #[inline(always)]
-    pub fn words(&self) -> [u64; 2] {
-        let word = |planes: &[u16]| {
-            planes.iter().rev().fold(0, |word, &plane| word << 16 | u64::from(plane))
-        };
-        [word(&self.0[..4]), word(&self.0[4..])]
+    #[allow(unsafe_code, reason = "the kernel addresses patterns without checks, see `narrow`")]
+    pub unsafe fn words(from: *const Self) -> [u64; 2] {
+        let words = from.cast::<u64>();
+        // SAFETY: the caller's; a pattern is two words.
+        unsafe { [words.read_volatile(), words.add(1).read_volatile()] }
     }
+}
+
+/// An 8 x 8 matrix of bits, transposed by exchanging ever larger blocks
+/// (Warren, "Hacker's Delight", 7-3).
+#[inline(always)]
+fn transposed(x: u64) -> u64 {
+    let exchange = |x: u64, distance: u32, mask: u64| {
+        let different = (x ^ (x >> distance)) & mask;
+        x ^ different ^ (different << distance)
+    };
+    let x = exchange(x, 7, 0x00AA_00AA_00AA_00AA);
+    let x = exchange(x, 14, 0x0000_CCCC_0000_CCCC);
+    exchange(x, 28, 0x0000_0000_F0F0_F0F0)
+}
+
+/// Four bytes, of six bits each, as 16 times as much in 16 bits each.
+#[inline(always)]
+fn spread(x: u64) -> u64 {
+    let x = (x | x << 16) & 0x0000_FFFF_0000_FFFF;
+    let x = (x | x << 8) & 0x003F_003F_003F_003F;
+    x << 4
 }
 
 /// Which patterns a layer needs of a tensor of codes.
@@ -108,7 +129,6 @@ impl PatternMap {
     /// There are fewer codes than [`Self::n_codes`] or fewer patterns than
     /// [`Self::n_patterns`].
     pub fn fill(&self, codes: &[u8], patterns: &mut [Pattern]) {
-        assert!(patterns.len() >= self.n_patterns() && codes.len() >= self.n_codes());
         Instructions::detect().run(Fill { map: self, codes, patterns });
     }
 }
@@ -139,10 +159,10 @@ impl Task for Fill<'_> {
                         let bytes = codes[address * map.stride..].first_chunk();
                         u64::from_le_bytes(*bytes.unwrap_or(&[0; 8])) & mask
                     };
-                    fill(patterns, |first| std::array::from_fn(|nth| word(first + nth)));
+                    fill(patterns, |first| eight(first, word));
                 } else {
                     let word = |address: usize| gather(&codes[address * map.stride..], offsets);
-                    fill(patterns, |first| std::array::from_fn(|nth| word(first + nth)));
+                    fill(patterns, |first| eight(first, word));
                 }
             }
         }
@@ -154,12 +174,32 @@ impl Task for Fill<'_> {
 #[inline(always)]
 fn fill(patterns: &mut [Pattern], words: impl Fn(usize) -> [u64; 8]) {
     for (eight, patterns) in patterns.chunks_mut(8).enumerate() {
-        let found = words(8 * eight).map(Pattern::new);
-        match <&mut [Pattern; 8]>::try_from(&mut *patterns) {
-            Ok(patterns) => *patterns = found,
-            Err(_) => patterns.copy_from_slice(&found[..patterns.len()]),
+        // Step by step for all eight, so that each step is one of vectors.
+        let mut planes = words(8 * eight);
+        for planes in &mut planes {
+            *planes = transposed(*planes);
+        }
+        let (mut low, mut high) = ([0; 8], [0; 8]);
+        for (low, planes) in low.iter_mut().zip(&planes) {
+            *low = spread(planes & 0xFFFF_FFFF);
+        }
+        for (high, planes) in high.iter_mut().zip(&planes) {
+            *high = spread(planes >> 32);
+        }
+        for (pattern, words) in patterns.iter_mut().zip(low.into_iter().zip(high)) {
+            pattern.words = words.into();
         }
     }
+}
+
+/// The words of eight addresses.
+#[inline(always)]
+fn eight(first: usize, word: impl Fn(usize) -> u64) -> [u64; 8] {
+    let mut words = [0; 8];
+    for (nth, own) in words.iter_mut().enumerate() {
+        *own = word(first + nth);
+    }
+    words
 }
 
 /// Codes of a group at eight neighbouring addresses.
@@ -196,9 +236,6 @@ mod tests {
                 assert_eq!(pattern.lines(plane) >> line & 1, usize::from(code >> plane & 1));
             }
         }
-        let [low, high] = pattern.words();
-        assert_eq!((low >> 16) as u16 >> 4, pattern.lines(1) as u16);
-        assert_eq!((high >> 48) as u16 >> 4, pattern.lines(7) as u16);
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Fixed {
         let reach_us = rows.largest_current_us() + NOISE_REACH * noise_us;
         let n_units = f64::from(i16::MAX) - n_groups as f64;
         let wanted = (reach_us / adc.step_us * 32_768.0 / n_units).ceil().max(1.0);
-        if !(wanted <= 16_384.0) {
+        if wanted.is_nan() || wanted > 16_384.0 {
             return None;
         }
         let exact = rows.currents().iter().all(|current| (current / adc.step_us).fract() == 0.0);

@@ -44,10 +44,12 @@ fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
 }
 
 impl Tile {
-    /// An ADC of this largest code whose range is a quarter of the tile's.
+    /// An ADC of this largest code whose range is a quarter of the tile's, or
+    /// all of it for lines, which clip at one end only.
     fn adc(&self, max_code: i32, subtract: Subtract) -> AdcSetting {
         let rows = Rows::new(&self.chip, &self.place, subtract).unwrap();
-        let step_us = rows.largest_current_us() / 4.0 / f64::from(max_code);
+        let share = if subtract == Subtract::BeforeConversion { 0.25 } else { 1.0 };
+        let step_us = share * rows.largest_current_us() / f64::from(max_code);
         let min_code = if subtract == Subtract::BeforeConversion { -max_code } else { 0 };
         AdcSetting { step_us, min_code, max_code }
     }
@@ -107,8 +109,7 @@ fn an_exact_chip_is_exact_in_sixteen_bits() {
             let adc = AdcSetting { step_us: 1.0, min_code, max_code: 1023 };
             let narrow = tile.kernel(&adc, subtract);
             assert_eq!(narrow.precision_bits(), 16);
-            let wide =
-                TileKernel::finest(&tile.chip, &tile.place, &adc, subtract).unwrap();
+            let wide = TileKernel::finest(&tile.chip, &tile.place, &adc, subtract).unwrap();
             assert_eq!(wide.precision_bits(), 32);
             let (codes, planes) = (codes(inputs, 8), planes(8));
             let run = |kernel: &TileKernel| {

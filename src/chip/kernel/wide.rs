@@ -6,9 +6,10 @@
 use std::ops::Range;
 
 use super::super::noise::BLOCK;
+use super::Group;
 use super::pattern::OCTET;
 use super::rows::Rows;
-use super::{Group, Waves};
+use super::waves::Waves;
 use crate::schedule::AdcSetting;
 
 /// Values that are worked on together.
@@ -94,12 +95,7 @@ impl<W: Word> Wide<W> {
         Self::new(rows, groups, adc).unwrap_or_else(|| Self::with_fraction(rows, groups, adc, 1))
     }
 
-    fn with_fraction(
-        rows: &Rows,
-        groups: &[Group],
-        adc: &AdcSetting,
-        fraction_bits: u32,
-    ) -> Self {
+    fn with_fraction(rows: &Rows, groups: &[Group], adc: &AdcSetting, fraction_bits: u32) -> Self {
         let unit_us = adc.step_us / (1u64 << fraction_bits) as f64;
         let n_rows = groups.iter().map(Group::n_patterns).sum();
         let mut wide = Self {
@@ -138,11 +134,6 @@ impl<W: Word> Wide<W> {
             }
         }
         wide
-    }
-
-    /// Bytes of the tables.
-    pub(super) fn n_bytes(&self) -> usize {
-        size_of_val(&self.currents[..]) + size_of_val(&self.variances[..])
     }
 
     /// Currents in uS of one position in one plane, one per value.
@@ -191,7 +182,8 @@ impl<W: Word> Wide<W> {
         let mut totals = [0i64; LANES];
         for plane in waves.planes {
             let bit = usize::from(plane.bit);
-            let patterns = &waves.driven.patterns[start + bit / OCTET * waves.driven.octet_stride..];
+            let patterns =
+                &waves.driven.patterns[start + bit / OCTET * waves.driven.octet_stride..];
             let row = |group: &Group| {
                 group.first_row as usize + patterns[group.offset as usize].lines(bit % OCTET)
             };
@@ -230,6 +222,7 @@ impl<W: Word> Wide<W> {
     fn convert(&self, units: i64) -> i64 {
         let half = 1i64 << (self.fraction_bits - 1);
         let odd = (units >> self.fraction_bits) & 1;
-        (units.wrapping_add(half - 1 + odd) >> self.fraction_bits).clamp(self.min_code, self.max_code)
+        (units.wrapping_add(half - 1 + odd) >> self.fraction_bits)
+            .clamp(self.min_code, self.max_code)
     }
 }

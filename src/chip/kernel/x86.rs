@@ -226,8 +226,7 @@ impl Simd for Avx512 {
                 let counter = counter(place, number as u32, n_blocks as u32);
                 i64::from(counter) << 32 | i64::from(place.position)
             });
-            let mut counters =
-                _mm512_set_epi64(0, first[3], 0, first[2], 0, first[1], 0, first[0]);
+            let mut counters = _mm512_set_epi64(0, first[3], 0, first[2], 0, first[1], 0, first[0]);
             let rows = (4 / n_blocks) as i64;
             let step = _mm512_set_epi64(0, rows << 32, 0, rows << 32, 0, rows << 32, 0, rows << 32);
             for four in 0..4 * n_blocks {

@@ -105,6 +105,7 @@ mod tests {
     /// AES-128 of FIPS 197, appendix C.1, from the same substitution and
     /// mixing of columns.
     #[test]
+    #[allow(clippy::needless_range_loop, reason = "indices as in the standard")]
     fn a_round_is_that_of_aes() {
         let key: [u8; 16] = std::array::from_fn(|i| i as u8);
         let mut state: [u8; 16] = std::array::from_fn(|i| (0x11 * i) as u8);

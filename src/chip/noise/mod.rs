@@ -8,7 +8,9 @@
 mod cipher;
 mod gaussian;
 
-pub(super) use cipher::{N_ROUNDS, RoundKeys};
+#[cfg(target_arch = "x86_64")]
+pub(super) use cipher::N_ROUNDS;
+use cipher::RoundKeys;
 pub(super) use gaussian::{CENTRE, COEFFICIENTS, ONE, byte_sum, gaussian, product};
 
 /// Values that share a counter: eight words of a block.

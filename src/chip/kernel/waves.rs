@@ -1,0 +1,106 @@
+//! What the kernel is given for a run of positions, and how it gives results
+//! back.
+
+use super::block::{NoisePlace, Simd};
+use super::instructions::Task;
+use super::pattern::{OCTET, Pattern};
+use super::{Driven, Group, Tables};
+use crate::chip::noise::ReadNoise;
+use crate::schedule::Plane;
+use crate::target::Subtract;
+
+/// What [`TileKernel::drive`] is given, and what of the tile it takes.
+pub(super) struct Waves<'a> {
+    pub groups: &'a [Group],
+    pub reach: usize,
+    pub driven: Driven<'a>,
+    pub planes: &'a [Plane],
+    /// Bytes of a code.
+    pub n_octets: usize,
+    pub noise: Option<&'a ReadNoise>,
+    pub first_line: u32,
+    pub subtract: Subtract,
+    pub n_pairs: usize,
+    pub results: &'a mut [f64],
+}
+
+impl Waves<'_> {
+    /// Holds what addresses rely on.
+    pub(super) fn check(&self) {
+        let Driven { patterns, octet_stride, starts, .. } = self.driven;
+        let last = starts.iter().max().map_or(0, |&start| start as usize)
+            + (self.n_octets - 1) * octet_stride
+            + self.reach;
+        assert!(starts.is_empty() || last < patterns.len(), "a pattern is missing");
+        assert_eq!(self.results.len(), starts.len() * self.n_pairs, "as many results as pairs");
+    }
+
+    /// Where noise is drawn for values from this one on.
+    pub(super) fn place(&self, nth: usize, first_value: usize, plane: usize) -> NoisePlace {
+        NoisePlace {
+            position: self.driven.first_position + nth as u32,
+            line: self.first_line + first_value as u32,
+            plane: plane as u32,
+        }
+    }
+
+    /// Takes the sums of neighbouring values of a position: one result each,
+    /// or one for two lines.
+    #[inline(always)]
+    pub(super) fn give(&mut self, nth: usize, first_value: usize, sums: &[f64]) {
+        let results = &mut self.results[nth * self.n_pairs..(nth + 1) * self.n_pairs];
+        match self.subtract {
+            Subtract::BeforeConversion => {
+                results[first_value..first_value + sums.len()].copy_from_slice(sums);
+            }
+            Subtract::AfterConversion => {
+                let lines = sums.as_chunks::<2>().0;
+                for (result, [positive, negative]) in
+                    results[first_value / 2..].iter_mut().zip(lines)
+                {
+                    *result = positive - negative;
+                }
+            }
+        }
+    }
+}
+
+pub(super) struct Drive<'a> {
+    pub tables: &'a Tables,
+    pub waves: Waves<'a>,
+}
+
+impl Task for Drive<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        match self.tables {
+            Tables::Narrow(tables) => tables.run::<S>(self.waves),
+            Tables::Wide32(tables) => tables.run(self.waves),
+            Tables::Wide64(tables) => tables.run(self.waves),
+        }
+    }
+}
+
+pub(super) struct Currents<'a> {
+    pub tables: &'a Tables,
+    pub groups: &'a [Group],
+    pub patterns: &'a [Pattern],
+    pub bit: usize,
+}
+
+impl Task for Currents<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self) -> Vec<f32> {
+        let Self { tables, groups, patterns, bit } = self;
+        let lines = |group: &Group| patterns[group.offset as usize].lines(bit);
+        match tables {
+            Tables::Narrow(tables) => tables.currents(groups, lines),
+            Tables::Wide32(tables) => tables.currents(groups, lines),
+            Tables::Wide64(tables) => tables.currents(groups, lines),
+        }
+    }
+}
