@@ -3,13 +3,13 @@
 
 use super::block::{NoisePlace, Simd};
 use super::instructions::Task;
-use super::pattern::{OCTET, Pattern};
+use super::pattern::Pattern;
 use super::{Driven, Group, Tables};
 use crate::chip::noise::ReadNoise;
 use crate::schedule::Plane;
 use crate::target::Subtract;
 
-/// What [`TileKernel::drive`] is given, and what of the tile it takes.
+/// What [`super::TileKernel::drive`] is given, and what of the tile it takes.
 pub(super) struct Waves<'a> {
     pub groups: &'a [Group],
     pub reach: usize,
