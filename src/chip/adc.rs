@@ -15,7 +15,7 @@ use crate::entity::{LayerId, WeightTileId};
 use crate::graph::LayerGraph;
 use crate::mapping::{Mapping, WeightTile};
 use crate::quantize::{Calibration, Histogram, QuantizeError, QuantizedLayers};
-use crate::schedule::{AdcSetting, ExecutionPlan, PlanParts, Plane, schedule};
+use crate::schedule::{AdcSetting, ExecutionPlan, PlanParts, schedule};
 use crate::target::{AdcBits, AdcRange, Cell, Subtract, Target};
 
 /// Why no ADC range could be found.
@@ -151,29 +151,25 @@ fn calibrated(
         for (code, &line) in driven.iter_mut().zip(&lines) {
             *code = vector[line];
         }
-        for (bit, histogram) in histograms.iter_mut().enumerate() {
-            let plane = Plane { bit: bit as u8, negative: false };
-            histogram.add(&kernel.currents(&driven, plane, &mut scratch));
-        }
+        kernel.currents(&driven, layer.coding.bits, &mut scratch, |bit, currents| {
+            histograms[bit].add(currents);
+        });
     }
     let largest = histograms.iter().map(|h| h.max().max(-h.min())).fold(0f32, f32::max);
     if largest == 0.0 {
         return full_scale;
     }
+    let distributions: Vec<Distribution> = histograms.iter().map(Distribution::new).collect();
     let with_step = |step_us: f64| AdcSetting { step_us, ..full_scale };
     let full = f64::from(largest) / f64::from(full_scale.max_code);
     let mut best = with_step(full);
     let mut least = f64::INFINITY;
     for percent in 20..=100 {
         let candidate = with_step(full * f64::from(percent) / 100.0);
-        let error: f64 = histograms
-            .iter()
-            .enumerate()
-            .map(|(bit, histogram)| {
-                let weight = (1u64 << (2 * bit)) as f64;
-                weight * squared_error(histogram, &candidate)
-            })
-            .sum();
+        let weight = |bit: usize| (1u64 << (2 * bit)) as f64;
+        let planes = distributions.iter().enumerate();
+        let error: f64 =
+            planes.map(|(bit, currents)| weight(bit) * currents.squared_error(&candidate)).sum();
         if error <= least {
             (best, least) = (candidate, error);
         }
@@ -181,16 +177,41 @@ fn calibrated(
     best
 }
 
-/// A twelfth of a step squared inside the range, the distance beyond it.
-fn squared_error(histogram: &Histogram, adc: &AdcSetting) -> f64 {
-    let low = adc.step_us * f64::from(adc.min_code);
-    let high = adc.step_us * f64::from(adc.max_code);
-    histogram
-        .bins()
-        .map(|(current, count)| {
-            let beyond = (low - current).max(current - high).max(0.0);
-            let step = adc.step_us;
-            count * if beyond > step / 2.0 { beyond * beyond } else { step * step / 12.0 }
-        })
-        .sum()
+/// Currents of one plane, ascending, with what they add up to from the lowest
+/// on: any range is then judged without looking at them all.
+struct Distribution {
+    currents: Vec<f64>,
+    /// Number, sum and sum of squares of those before each, and of all.
+    before: Vec<[f64; 3]>,
+}
+
+impl Distribution {
+    fn new(histogram: &Histogram) -> Self {
+        let mut sums = [0.0; 3];
+        let (mut currents, mut before) = (Vec::new(), vec![sums]);
+        for (current, count) in histogram.bins() {
+            let own = [count, count * current, count * current * current];
+            sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+            currents.push(current);
+            before.push(sums);
+        }
+        Self { currents, before }
+    }
+
+    /// What a conversion loses, added up over all currents: a twelfth of a step
+    /// squared inside the range, the distance squared beyond it.
+    fn squared_error(&self, adc: &AdcSetting) -> f64 {
+        let low = adc.step_us * f64::from(adc.min_code);
+        let high = adc.step_us * f64::from(adc.max_code);
+        let margin = adc.step_us / 2.0;
+        let first = self.currents.partition_point(|&current| current < low - margin);
+        let last = self.currents.partition_point(|&current| current <= high + margin).max(first);
+        let all = self.before[self.currents.len()];
+        let below = self.before[first];
+        let above: [f64; 3] = std::array::from_fn(|i| all[i] - self.before[last][i]);
+        // sum n (x - limit)^2
+        let beyond = |[n, x, square]: [f64; 3], limit: f64| square - limit * (2.0 * x - limit * n);
+        let inside = all[0] - below[0] - above[0];
+        beyond(below, low) + beyond(above, high) + inside * adc.step_us * adc.step_us / 12.0
+    }
 }

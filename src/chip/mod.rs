@@ -20,6 +20,7 @@ pub use adc::{AdcError, settings};
 pub use kernel::{
     Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
 };
+pub(crate) use kernel::{Instructions, Simd, Task};
 pub use noise::{ReadNoise, normals};
 pub use programming::program;
 

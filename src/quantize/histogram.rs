@@ -52,20 +52,25 @@ impl Histogram {
 
     /// Adds finite values.
     pub fn add(&mut self, values: &[f32]) {
+        let (min, max) = values
+            .iter()
+            .fold((self.min, self.max), |(min, max), &value| (min.min(value), max.max(value)));
+        (self.min, self.max) = (min, max);
+        let largest = f64::from(min.abs().max(max.abs()));
+        while largest.is_finite() && largest >= self.reach() {
+            self.double();
+        }
+        let per_width = 1.0 / self.width();
         for &value in values {
-            self.min = self.min.min(value);
-            self.max = self.max.max(value);
-            if value == 0.0 {
-                self.zeros += 1;
-                continue;
-            }
-            while f64::from(value.abs()) >= self.reach() {
-                self.double();
-            }
-            let bin = (f64::from(value) / self.width()).floor() + BINS as f64;
+            // Exact: the width is a power of two.
+            let steps = f64::from(value) * per_width;
+            let whole = steps as i64;
+            let bin = whole - i64::from(whole as f64 > steps) + BINS as i64;
             // `value` lies inside the reach, so the bin does too.
             let bin = (bin as usize).min(2 * BINS - 1);
-            self.counts[bin] += 1;
+            let zero = u64::from(value == 0.0);
+            self.counts[bin] += 1 - zero;
+            self.zeros += zero;
         }
     }
 

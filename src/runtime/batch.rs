@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 pub fn batch_size(model: &Model) -> usize {
     /// Values of the largest tensor that a batch may hold, so that what flows
     /// between layers stays in the cache.
-    const MAX_VALUES: usize = 1 << 19;
+    const MAX_VALUES: usize = 1 << 17;
     if !model.any_batch {
         return 1;
     }

@@ -10,13 +10,16 @@
 //! Order, tiles, scales, zero points, planes and positions are the plan's.
 //! Blocks and inputs may run on any thread; nothing depends on which.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::RunError;
 use super::digital::Value;
+use super::encode::encode;
 use super::layout::Layout;
+use super::results::{Block, TileSums};
 use crate::chip::{Chip, Driven, Pattern, PatternMap, ReadNoise, TileKernel, lines_per_bundle};
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::graph::unflatten;
@@ -47,23 +50,24 @@ struct Tile {
     levels_per_code: f64,
     /// Column of each pair, `[group][column]` of the layer; a run of
     /// neighbours.
-    first_columns: Vec<(usize, Range<usize>)>,
+    columns: Vec<(usize, Range<usize>)>,
     waves: Vec<(StepId, Range<usize>)>,
 }
 
-/// Working memory for one input.
+/// Working memory of a thread. Vectors only grow: what they hold is written
+/// anew before it is read.
 #[derive(Debug, Default)]
 struct Scratch {
     octets: Vec<Vec<u8>>,
     patterns: Vec<Pattern>,
-    block: BlockScratch,
+    sums: Vec<f64>,
+    block: Block,
 }
 
-/// Working memory for one block of positions.
-#[derive(Debug, Default)]
-struct BlockScratch {
-    sums: Vec<f64>,
-    levels: Vec<f64>,
+thread_local! {
+    /// Taken by who works with it; who finds it taken, because a thread took
+    /// up other work while it waited, starts with an empty one.
+    static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
 impl<'a> Crossbar<'a> {
@@ -118,7 +122,7 @@ impl<'a> Crossbar<'a> {
                     kernel,
                     pe: place.pe,
                     levels_per_code: adc.step_us / plan.level_us,
-                    first_columns: columns(layer, place),
+                    columns: columns(layer, place),
                     waves: of_tile.map(|(step, _, positions)| (*step, positions.clone())).collect(),
                 })
             })
@@ -172,7 +176,9 @@ impl<'a> Crossbar<'a> {
             )));
         }
         let values = self.layout.inputs_apart(values, n_inputs);
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        // Without an early end, which vector code cannot have.
+        let all_finite = values.iter().fold(true, |all, value| all & value.is_finite());
+        if let (false, Some(index)) = (all_finite, values.iter().position(|v| !v.is_finite())) {
             let input = first_input + (index / n_values.max(1)) as u64;
             return Err(RunError::NotFinite { name: name(), input, value: values[index] });
         }
@@ -194,9 +200,11 @@ impl<'a> Crossbar<'a> {
             .par_chunks_exact_mut(self.layout.n_results.max(1))
             .zip(values.par_chunks_exact(n_values))
             .enumerate()
-            .for_each_init(Scratch::default, |scratch, (input, (results, values))| {
+            .for_each(|(input, (results, values))| {
                 let number = first_input + input as u64;
-                self.run_input(values, number, n_threads, scratch, results);
+                let mut scratch = SCRATCH.take();
+                self.run_input(values, number, n_threads, &mut scratch, results);
+                SCRATCH.set(scratch);
             });
     }
 
@@ -208,35 +216,41 @@ impl<'a> Crossbar<'a> {
         scratch: &mut Scratch,
         results: &mut [f32],
     ) {
-        let Scratch { octets, patterns, block } = scratch;
+        let Scratch { octets, patterns, .. } = scratch;
         let n_octets = usize::from(self.layer.coding.bits).div_ceil(8);
-        octets.resize(n_octets, Vec::new());
-        octets.iter_mut().for_each(|codes| codes.resize(self.n_codes, 0));
-        self.layout.encode(values, &self.layer.coding, octets);
+        if octets.len() < n_octets {
+            octets.resize(n_octets, Vec::new());
+        }
+        let octets = &mut octets[..n_octets];
+        octets.iter_mut().for_each(|codes| grow(codes, self.n_codes));
+        encode(&self.layout, &self.layer.coding, values, octets);
         let n_patterns = self.map.n_patterns();
-        patterns.resize(n_octets * n_patterns, Pattern::default());
+        grow(patterns, n_octets * n_patterns);
         for (codes, patterns) in octets.iter().zip(patterns.chunks_exact_mut(n_patterns.max(1))) {
             self.map.fill(codes, patterns);
         }
         let n_positions = self.layout.position_results.len();
         let size = self.block_size(n_threads);
         let blocks = |nth: usize| nth * size..n_positions.min((nth + 1) * size);
+        let n_blocks = n_positions.div_ceil(size);
         if n_threads > 1 {
-            let done: Vec<(Range<usize>, BlockScratch)> = (0..n_positions.div_ceil(size))
+            let patterns = &scratch.patterns[..];
+            let done: Vec<Block> = (0..n_blocks)
                 .into_par_iter()
                 .map(|nth| {
-                    let mut block = BlockScratch::default();
-                    self.run_block(blocks(nth), number, patterns, &mut block);
-                    (blocks(nth), block)
+                    let (mut sums, mut block) = Default::default();
+                    self.run_block(blocks(nth), number, patterns, &mut sums, &mut block);
+                    block
                 })
                 .collect();
-            done.iter().for_each(|(positions, block)| {
-                self.scatter(positions.clone(), &block.levels, results);
-            });
+            for (nth, block) in done.iter().enumerate() {
+                block.scatter(&self.layout, blocks(nth), results);
+            }
         } else {
-            for positions in (0..n_positions.div_ceil(size)).map(blocks) {
-                self.run_block(positions.clone(), number, patterns, block);
-                self.scatter(positions, &block.levels, results);
+            let Scratch { patterns, sums, block, .. } = scratch;
+            for positions in (0..n_blocks).map(blocks) {
+                self.run_block(positions.clone(), number, patterns, sums, block);
+                block.scatter(&self.layout, positions, results);
             }
         }
     }
@@ -244,28 +258,24 @@ impl<'a> Crossbar<'a> {
     /// Positions of a block: so many that a tile's table is read for many of
     /// them, so few that their sums stay in the cache.
     fn block_size(&self, n_threads: usize) -> usize {
-        const MAX_SUMS: usize = 1 << 14;
+        const MAX_SUMS: usize = 1 << 12;
         let n_positions = self.layout.position_results.len();
         let size = (MAX_SUMS / self.corrections.len().max(1)).clamp(16, 128);
         // Two blocks a thread, so that none waits long for the others.
         if n_threads > 1 { size.min(n_positions.div_ceil(2 * n_threads)).max(1) } else { size }
     }
 
-    /// Levels times code steps of a block of positions, `[position][column]`,
-    /// made real numbers.
+    /// Works off the waves of a block of positions, tile by tile.
     fn run_block(
         &self,
         positions: Range<usize>,
         number: u64,
         patterns: &[Pattern],
-        scratch: &mut BlockScratch,
+        sums: &mut Vec<f64>,
+        block: &mut Block,
     ) {
         let n_columns = self.corrections.len();
-        let BlockScratch { sums, levels } = scratch;
-        // In levels times code steps; whole numbers on an exact chip, of which
-        // f64 holds every one up to 2^53.
-        levels.clear();
-        levels.resize(positions.len() * n_columns, 0.0);
+        block.clear(positions.len(), n_columns);
         for tile in &self.tiles {
             for (step, driven) in &tile.waves {
                 let (start, end) =
@@ -274,8 +284,8 @@ impl<'a> Crossbar<'a> {
                     continue;
                 }
                 let n_pairs = tile.kernel.n_pairs();
-                // Every sum is written by the kernel.
-                sums.resize((end - start) * n_pairs, 0.0);
+                grow(sums, (end - start) * n_pairs);
+                let sums = &mut sums[..(end - start) * n_pairs];
                 let noise = ReadNoise::new(self.seed, number, tile.pe.0, step.0);
                 let driven = Driven {
                     patterns,
@@ -284,37 +294,23 @@ impl<'a> Crossbar<'a> {
                     first_position: start as u32,
                 };
                 tile.kernel.drive(driven, self.planes, Some(&noise), sums);
-                let own = &mut levels[(start - positions.start) * n_columns..];
-                for (levels, sums) in
-                    own.chunks_exact_mut(n_columns).zip(sums.chunks_exact(n_pairs))
-                {
-                    for (first_column, pairs) in &tile.first_columns {
-                        let levels = &mut levels[*first_column..];
-                        for (level, &sum) in levels.iter_mut().zip(&sums[pairs.clone()]) {
-                            *level += sum * tile.levels_per_code;
-                        }
-                    }
-                }
+                let sums = TileSums {
+                    sums,
+                    n_pairs,
+                    levels_per_code: tile.levels_per_code,
+                    columns: &tile.columns,
+                };
+                block.add(sums, start - positions.start, n_columns);
             }
         }
-        let PlanLayer { column_scales, bias, .. } = self.layer;
-        for levels in levels.chunks_exact_mut(n_columns.max(1)) {
-            let columns = self.corrections.iter().zip(column_scales).zip(bias);
-            for (level, ((correction, scale), &bias)) in levels.iter_mut().zip(columns) {
-                *level = (*level - correction) * scale + f64::from(bias);
-            }
-        }
+        block.scale(self.layer, &self.corrections);
     }
+}
 
-    /// Writes a block's results where the output tensor has them.
-    fn scatter(&self, positions: Range<usize>, block: &[f64], results: &mut [f32]) {
-        let n_columns = self.corrections.len();
-        let starts = &self.layout.position_results[positions];
-        for (column, &place) in self.layout.column_results.iter().enumerate() {
-            for (&start, real) in starts.iter().zip(block[column..].iter().step_by(n_columns)) {
-                results[(start + place) as usize] = *real as f32;
-            }
-        }
+/// Makes a vector at least this long.
+fn grow<T: Clone + Default>(values: &mut Vec<T>, length: usize) {
+    if values.len() < length {
+        values.resize(length, T::default());
     }
 }
 

@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use super::bundles::{Bundler, Step};
 use crate::chip::PatternMap;
 use crate::graph::{AxisIndex, Extent, LoopNest, LoopRef, unflatten};
-use crate::quantize::InputCoding;
 
 /// Address tables of one layer for one input. Inputs of a batch are worked on
 /// one after the other, wherever the model has its batch axis
@@ -25,7 +24,7 @@ pub(super) struct Layout {
     shape: Vec<usize>,
     padded: Vec<usize>,
     /// Where each run along the last axis begins in the padded copy.
-    run_codes: Vec<u32>,
+    pub run_codes: Vec<u32>,
     /// Values of the output tensor for one input.
     pub n_results: usize,
     /// Extents of the output tensor.
@@ -38,6 +37,9 @@ pub(super) struct Layout {
     pub position_patterns: Vec<u32>,
     /// Start of each position's results in the output tensor.
     pub position_results: Vec<u32>,
+    /// Whether each position's results are right behind those of the one
+    /// before.
+    pub are_positions_adjacent: bool,
     /// Offset of each output, `[group][column]`.
     pub column_results: Vec<u32>,
 }
@@ -95,13 +97,15 @@ impl Layout {
         let table = |map: &[AxisIndex], shape: &[usize], loops: Loops<'_>| {
             offsets(map, &strides(shape), loops)
         };
+        let position_results = table(&nest.output, &output_shape, Loops::Positions(&positions));
         Ok(Self {
             position_patterns: table(
                 &nest.input,
                 &walked(nest, &padded),
                 Loops::Positions(&positions),
             ),
-            position_results: table(&nest.output, &output_shape, Loops::Positions(&positions)),
+            are_positions_adjacent: position_results.windows(2).all(|two| two[1] == two[0] + 1),
+            position_results,
             column_results: table(
                 &nest.output,
                 &output_shape,
@@ -120,6 +124,11 @@ impl Layout {
     /// Values of the padded copy for one input.
     pub(super) fn n_codes(&self) -> usize {
         self.padded.iter().product()
+    }
+
+    /// Values of a run along the last axis of the input tensor.
+    pub(super) fn run_length(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
     }
 
     /// Values of the input tensor for one input.
@@ -181,73 +190,6 @@ impl Layout {
         }
         let map = PatternMap { slots: Vec::new(), runs, run_length, stride };
         Bundler::new(steps, self.position_patterns.len(), map)
-    }
-
-    /// Codes of one input, eight bits each, with the padding, which is the
-    /// code of zero, filled in; and those of their upper eight bits, if they
-    /// have more.
-    ///
-    /// Values are finite.
-    pub(super) fn encode(&self, values: &[f32], coding: &InputCoding, octets: &mut [Vec<u8>]) {
-        // The low bits of two's complement, as many as there are planes.
-        let mask = u16::MAX >> (16 - coding.bits.clamp(1, 16));
-        let zero = coding.zero_point.clamp(coding.min_code(), coding.max_code()) as u16 & mask;
-        for (octet, byte) in octets.iter_mut().zip(zero.to_le_bytes()) {
-            octet.fill(byte);
-        }
-        let run = self.shape.last().copied().unwrap_or(1);
-        let coder = Coder::new(coding);
-        for (&start, values) in self.run_codes.iter().zip(values.chunks_exact(run.max(1))) {
-            let start = start as usize;
-            for (octet, codes) in octets.iter_mut().enumerate() {
-                let codes = codes[start..start + run].iter_mut().zip(values);
-                let byte = |code: i32| ((code as u16 & mask) >> (8 * octet)) as u8;
-                match &coder {
-                    Some(coder) => {
-                        codes.for_each(|(code, &value)| *code = byte(coder.encode(value)));
-                    }
-                    None => codes.for_each(|(code, &value)| *code = byte(coding.encode(value))),
-                }
-            }
-        }
-    }
-}
-
-/// [`InputCoding::encode`] without branches or calls, so that the compiler
-/// turns it into vector code.
-struct Coder {
-    scale: f32,
-    zero_point: i32,
-    min_code: i32,
-    max_code: i32,
-}
-
-impl Coder {
-    /// `None` for a zero point so far away that no value of 22 bits reaches a
-    /// code.
-    fn new(coding: &InputCoding) -> Option<Self> {
-        let &InputCoding { scale, zero_point, .. } = coding;
-        let (min_code, max_code) = (coding.min_code(), coding.max_code());
-        (zero_point.unsigned_abs() < 1 << 21).then_some(Self {
-            scale,
-            zero_point,
-            min_code,
-            max_code,
-        })
-    }
-
-    /// The code of a finite value: nearest, ties to even, clipped.
-    #[inline(always)]
-    fn encode(&self, value: f32) -> i32 {
-        // Adding 1.5 x 2^23 leaves the nearest integer, ties to even, in the
-        // low bits of anything up to 2^22.
-        const LIMIT: f32 = 4_194_304.0;
-        const ROUND: f32 = 12_582_912.0;
-        let steps = value / self.scale;
-        let steps = if steps < LIMIT { steps } else { LIMIT };
-        let steps = if steps > -LIMIT { steps } else { -LIMIT };
-        let code = (steps + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
-        (code + self.zero_point).max(self.min_code).min(self.max_code)
     }
 }
 

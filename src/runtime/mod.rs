@@ -10,10 +10,12 @@ mod batch;
 mod bundles;
 mod crossbar;
 pub mod digital;
+mod encode;
 mod error;
 mod executor;
 mod layout;
 mod reference;
+mod results;
 mod stream;
 
 pub use batch::batch_size;

@@ -40,6 +40,8 @@ mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use block::Simd;
+pub(crate) use instructions::{Instructions, Task};
 pub use pattern::{MAX_LINES, Pattern, PatternMap, Slot};
 
 use super::Chip;
@@ -47,7 +49,6 @@ use super::noise::ReadNoise;
 use crate::mapping::WeightTile;
 use crate::schedule::{AdcSetting, Plane};
 use crate::target::Subtract;
-use instructions::Instructions;
 use narrow::Narrow;
 use pattern::OCTET;
 use precision::Fixed;
@@ -117,11 +118,12 @@ enum Tables {
     Wide64(Wide<i64>),
 }
 
-/// Working memory of [`TileKernel::wave`], to be reused.
+/// Working memory of [`TileKernel::wave`] and [`TileKernel::currents`], to be reused.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
     patterns: Vec<Pattern>,
     results: Vec<f64>,
+    currents: Vec<f32>,
 }
 
 /// How many lines shall share a table, at most.
@@ -306,13 +308,28 @@ impl TileKernel {
         }
     }
 
-    /// Currents in uS of one plane without noise, one per value converted.
-    pub fn currents(&self, codes: &[u16], plane: Plane, scratch: &mut Scratch) -> Vec<f32> {
+    /// Currents in uS without noise, one per value converted, given plane by
+    /// plane from the lowest of so many bits on.
+    pub fn currents(
+        &self,
+        codes: &[u16],
+        bits: u8,
+        scratch: &mut Scratch,
+        mut plane: impl FnMut(usize, &[f32]),
+    ) {
         let octet_stride = self.patterns(codes, &mut scratch.patterns);
-        let bit = usize::from(plane.bit);
-        let patterns = &scratch.patterns[bit / OCTET * octet_stride..];
-        let (groups, tables) = (&self.groups, &self.tables);
-        self.instructions.run(Currents { tables, groups, patterns, bit: bit % OCTET })
+        for bit in 0..usize::from(bits) {
+            scratch.currents.clear();
+            let currents = Currents {
+                tables: &self.tables,
+                groups: &self.groups,
+                patterns: &scratch.patterns[bit / OCTET * octet_stride..],
+                bit: bit % OCTET,
+                currents: &mut scratch.currents,
+            };
+            self.instructions.run(currents);
+            plane(bit, &scratch.currents);
+        }
     }
 
     /// Patterns of one vector of codes, each at its group's offset, the upper

@@ -101,9 +101,13 @@ impl Narrow {
         self.table.extend(lines.iter().map(|&line| Line(line)));
     }
 
-    /// Currents in uS of one position in one plane, one per value.
-    pub(super) fn currents(&self, groups: &[Group], lines: impl Fn(&Group) -> usize) -> Vec<f32> {
-        let mut currents = Vec::new();
+    /// Appends the currents in uS of one position in one plane, one per value.
+    pub(super) fn currents(
+        &self,
+        groups: &[Group],
+        lines: impl Fn(&Group) -> usize,
+        currents: &mut Vec<f32>,
+    ) {
         for chunk in &self.chunks {
             let width = chunk.lanes * if self.has_noise { 2 } else { 1 };
             let table = self.table[chunk.first_line..].as_ref();
@@ -118,7 +122,6 @@ impl Narrow {
                 currents.push((f64::from(units) * self.fixed.unit_us) as f32);
             }
         }
-        currents
     }
 
     #[inline(always)]
@@ -145,15 +148,22 @@ impl Narrow {
             [0, 1].map(|octet| self.fixed.plane_weights(waves.planes, octet));
         // Where no noise is asked for, its deviation is zero.
         let factor = waves.noise.map_or(0.0, |_| self.fixed.deviation_factor);
+        // What eight planes without a current are converted to.
+        let zeros = weights.map(|weights| self.fixed.total_of_zeros(&weights));
         let mut words = Words::ZERO;
         for (nth, &start) in waves.driven.starts.iter().enumerate() {
             let mut totals = [0f64; MAX_LANES];
             for (octet, weights) in weights.iter().enumerate().take(waves.n_octets) {
+                let first = start as usize + octet * waves.driven.octet_stride;
+                if !waves.is_driven(first) {
+                    let zero = f64::from(zeros[octet] << (OCTET * octet));
+                    totals.iter_mut().for_each(|total| *total += zero);
+                    continue;
+                }
                 if NOISE && let Some(noise) = waves.noise {
                     let place = waves.place(nth, chunk.first_value, OCTET * octet);
                     S::random(noise, place, B::LANES / BLOCK, &mut words);
                 }
-                let first = start as usize + octet * waves.driven.octet_stride;
                 // SAFETY: `check` made sure that every group's pattern of this
                 // position is among the patterns.
                 #[allow(unsafe_code, reason = "addresses that are checked once, not per row")]

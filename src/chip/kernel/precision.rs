@@ -105,6 +105,14 @@ impl Fixed {
         weights
     }
 
+    /// What planes without any current sum up to, shifted like these.
+    pub(super) fn total_of_zeros(&self, weights: &[i16; OCTET]) -> i32 {
+        let code = i32::from(0.max(self.min_code).min(self.max_code));
+        let upper = if self.halves { 16 } else { 1 };
+        let weight = |(plane, &weight)| i32::from(weight) * if plane < 4 { 1 } else { upper };
+        code * weights.iter().enumerate().map(weight).sum::<i32>()
+    }
+
     /// Whether sums of eight planes are to be read without a sign.
     pub(super) fn are_unsigned(&self, weights: &[i16; OCTET]) -> bool {
         self.min_code >= 0 && weights.iter().all(|&weight| weight >= 0)

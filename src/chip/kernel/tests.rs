@@ -99,6 +99,33 @@ fn every_instruction_set_gives_the_same_codes() {
     }
 }
 
+/// Waves and planes without any line driven are not worked on: what they give,
+/// with and without noise, is the code of no current.
+#[test]
+fn what_is_not_driven_gives_the_code_of_no_current() {
+    let stream = ReadNoise::new(1, 2, 3, 4);
+    let (subtract, bits) = (Subtract::BeforeConversion, 11);
+    let weights: i64 =
+        planes(bits).iter().map(|p| if p.negative { -1 << p.bit } else { 1 << p.bit }).sum();
+    // No ADC of a target starts above zero; whatever it does, both agree.
+    for (min_code, code) in [(-127, 0), (3, 3)] {
+        for noise in [0.0, 0.02] {
+            let tile = tile(37, 13, 0.3, noise);
+            let adc = AdcSetting { min_code, ..tile.adc(127, subtract) };
+            let narrow = tile.kernel(&adc, subtract);
+            let wide = TileKernel::finest(&tile.chip, &tile.place, &adc, subtract).unwrap();
+            assert_eq!((narrow.precision_bits(), wide.precision_bits()), (16, 32));
+            for kernel in [narrow, wide] {
+                let mut results = vec![0; 13];
+                let (none, planes) = ([0; 37], planes(bits));
+                let noise = Some((&stream, 11));
+                kernel.wave(&none, &planes, noise, &mut Scratch::default(), &mut results);
+                assert!(results.iter().all(|&sum| sum == code * weights), "{results:?}");
+            }
+        }
+    }
+}
+
 /// Whole codes take 16 bits, and give what 32 bits give.
 #[test]
 fn an_exact_chip_is_exact_in_sixteen_bits() {
@@ -137,9 +164,7 @@ fn sixteen_bits_are_as_precise_as_stated() {
             let fixed = Fixed::choose(&rows, n_groups, &adc, 0.3).unwrap();
             let bound_us = n_groups as f64 / 2.0 * fixed.unit_us;
             let (codes, mut squares, mut n) = (codes(inputs, 8), 0.0, 0);
-            for bit in 0..8 {
-                let plane = Plane { bit, negative: false };
-                let currents = kernel.currents(&codes, plane, &mut Scratch::default());
+            kernel.currents(&codes, 8, &mut Scratch::default(), |bit, currents| {
                 for (value, &current) in currents.iter().enumerate() {
                     let exact: f64 = (0..inputs as usize)
                         .filter(|&line| codes[line] >> bit & 1 == 1)
@@ -150,7 +175,7 @@ fn sixteen_bits_are_as_precise_as_stated() {
                     squares += error * error;
                     n += 1;
                 }
-            }
+            });
             let rms_us = (squares / f64::from(n)).sqrt();
             assert!(rms_us <= adc.step_us / 8.0, "{rms_us} uS of a step of {}", adc.step_us);
             let cells_us = 0.3 * f64::from(inputs / 2).sqrt();

@@ -35,6 +35,14 @@ impl Waves<'_> {
         assert_eq!(self.results.len(), starts.len() * self.n_pairs, "as many results as pairs");
     }
 
+    /// Whether any line is driven in any plane of the position whose patterns
+    /// begin here. Pictures have much that is black, and rectified values more.
+    #[inline(always)]
+    pub(super) fn is_driven(&self, first: usize) -> bool {
+        let patterns = &self.driven.patterns[first..];
+        self.groups.iter().any(|group| patterns[group.offset as usize] != Pattern::default())
+    }
+
     /// Where noise is drawn for values from this one on.
     pub(super) fn place(&self, nth: usize, first_value: usize, plane: usize) -> NoisePlace {
         NoisePlace {
@@ -88,19 +96,21 @@ pub(super) struct Currents<'a> {
     pub groups: &'a [Group],
     pub patterns: &'a [Pattern],
     pub bit: usize,
+    /// Where they are appended.
+    pub currents: &'a mut Vec<f32>,
 }
 
 impl Task for Currents<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self) -> Vec<f32> {
-        let Self { tables, groups, patterns, bit } = self;
+    fn run<S: Simd>(self) {
+        let Self { tables, groups, patterns, bit, currents } = self;
         let lines = |group: &Group| patterns[group.offset as usize].lines(bit);
         match tables {
-            Tables::Narrow(tables) => tables.currents(groups, lines),
-            Tables::Wide32(tables) => tables.currents(groups, lines),
-            Tables::Wide64(tables) => tables.currents(groups, lines),
+            Tables::Narrow(tables) => tables.currents(groups, lines, currents),
+            Tables::Wide32(tables) => tables.currents(groups, lines, currents),
+            Tables::Wide64(tables) => tables.currents(groups, lines, currents),
         }
     }
 }

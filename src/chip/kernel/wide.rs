@@ -136,10 +136,15 @@ impl<W: Word> Wide<W> {
         wide
     }
 
-    /// Currents in uS of one position in one plane, one per value.
+    /// Appends the currents in uS of one position in one plane, one per value.
     #[inline(always)]
-    pub(super) fn currents(&self, groups: &[Group], lines: impl Fn(&Group) -> usize) -> Vec<f32> {
-        let mut currents = Vec::with_capacity(self.n_values.next_multiple_of(LANES));
+    pub(super) fn currents(
+        &self,
+        groups: &[Group],
+        lines: impl Fn(&Group) -> usize,
+        currents: &mut Vec<f32>,
+    ) {
+        let first = currents.len();
         for table in self.currents.chunks_exact(self.n_rows.max(1)) {
             let mut sums = [W::default(); LANES];
             for group in groups {
@@ -150,8 +155,7 @@ impl<W: Word> Wide<W> {
             }
             currents.extend(sums.map(|sum| (sum.to_i64() as f64 * self.unit_us) as f32));
         }
-        currents.truncate(self.n_values);
-        currents
+        currents.truncate(first + self.n_values);
     }
 
     #[inline(always)]
@@ -184,9 +188,17 @@ impl<W: Word> Wide<W> {
             let bit = usize::from(plane.bit);
             let patterns =
                 &waves.driven.patterns[start + bit / OCTET * waves.driven.octet_stride..];
-            let row = |group: &Group| {
-                group.first_row as usize + patterns[group.offset as usize].lines(bit % OCTET)
+            let lines = |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
+            let row = |group: &Group| group.first_row as usize + lines(group);
+            let shift = |sum: W| {
+                let shifted = self.convert(sum.to_i64()) << plane.bit;
+                if plane.negative { -shifted } else { shifted }
             };
+            if waves.groups.iter().all(|group| lines(group) == 0) {
+                let zero = shift(W::default());
+                totals.iter_mut().for_each(|total| *total += zero);
+                continue;
+            }
             let mut sums = [W::default(); LANES];
             for group in waves.groups {
                 for (sum, current) in sums.iter_mut().zip(&table[row(group)]) {
@@ -210,8 +222,7 @@ impl<W: Word> Wide<W> {
                 }
             }
             for (total, sum) in totals.iter_mut().zip(sums) {
-                let shifted = self.convert(sum.to_i64()) << plane.bit;
-                *total += if plane.negative { -shifted } else { shifted };
+                *total += shift(sum);
             }
         }
         totals.map(|total| total as f64)
