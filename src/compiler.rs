@@ -137,7 +137,7 @@ impl<'a> Calibrator<'a> {
         let n_batch = runtime::n_batch(&self.model.inputs, inputs)?;
         let Some(cut) = &self.cut else { return Ok(()) };
         let values = inputs.iter().map(Value::from_array).collect::<Result<_, _>>()?;
-        let outputs = cut.run(values)?;
+        let outputs = cut.run(values, n_batch)?;
         for (id, layer, crossbar) in self.model.graph.crossbar_layers() {
             let wrong = |reason: &str| RunError::LayerInput {
                 layer: id,
@@ -151,7 +151,8 @@ impl<'a> Calibrator<'a> {
                 let name = layer.name.clone();
                 return Err(RunError::NotFinite { name, input: 0, value });
             }
-            self.collector.add(&layer.name, &crossbar.nest, value.shape(), values, n_batch);
+            let matrix = &self.model.graph.layer(self.model.graph.matrix_of(id)).name;
+            self.collector.add(matrix, &crossbar.nest, value.shape(), values, n_batch);
         }
         self.collector.count(n_inputs);
         Ok(())

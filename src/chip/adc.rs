@@ -80,6 +80,9 @@ fn sample_codes(
 ) -> Result<BTreeMap<LayerId, Vec<u16>>, QuantizeError> {
     let mut vectors = BTreeMap::new();
     for (id, layer, crossbar) in graph.crossbar_layers() {
+        if graph.matrix_of(id) != id {
+            continue; // Its cells are those of another layer.
+        }
         let Some(coding) = quantized.get(&id).map(|layer| layer.coding) else { continue };
         let statistics = calibration.layer(layer, crossbar)?;
         // Two's complement: the low bits of the code, whatever its sign.

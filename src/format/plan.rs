@@ -9,7 +9,7 @@
 //! plan.json              layers, tiles, steps, and what belongs to the model
 //! target.yaml            the target, canonical
 //! model.onnx  external/* the model and its weight files
-//! levels/layer3.npy      i16 [group][row][column]
+//! levels/layer3.npy      i16 [group][row][column], once for layers that share cells
 //! scales/layer3.npy      f64 [group][column]; level sums follow from levels
 //! bias/layer3.npy        f32 [group][column]
 //! adc/step_us.npy        f64 [tile]

@@ -6,30 +6,33 @@ use std::sync::Arc;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::Cost;
-use tract_onnx::tract_core::ops::cnn::Conv;
+use tract_onnx::tract_core::ops::cnn::{Conv, Deconv};
 use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::ops::gru_seq::GruSeq;
 use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
+use super::codes;
 use super::convolution::{self, Operands};
 use super::names::OnnxNames;
 use super::read::explain_tract;
 use super::shapes::{BATCH, extent, for_one_input};
-use super::{FrontendError, Model, ModelInput, product};
+use super::{FrontendError, Model, ModelInput, loops, product};
 use crate::entity::{Table, TensorId};
 use crate::graph::{
-    self, CrossbarLayer, DigitalLayer, Extent, Layer, LayerGraph, LayerKind, TensorInfo,
+    self, CrossbarLayer, DigitalLayer, Extent, Layer, LayerGraph, LayerKind, Obstacle, TensorInfo,
 };
 use crate::tensor::ElementType;
 
 /// Builds the layer graph of a typed model and verifies it.
 pub(super) fn model(
     proto: &pb::ModelProto,
-    typed: TypedModel,
+    (typed, shared): (TypedModel, loops::Shared),
     any_batch: bool,
     file: &str,
 ) -> Result<Model, FrontendError> {
-    let builder = Builder { typed: &typed, batch: typed.sym(BATCH) };
+    let builder = Builder { typed: &typed, shared: &shared, batch: typed.sym(BATCH) };
     let (graph, outlets) = builder.graph(proto, file)?;
     let weights = not_finite(&graph);
     if !weights.is_empty() {
@@ -46,6 +49,8 @@ pub(super) fn model(
 
 struct Builder<'a> {
     typed: &'a TypedModel,
+    /// Nodes that share their matrix with others.
+    shared: &'a loops::Shared,
     batch: Symbol,
 }
 
@@ -115,27 +120,56 @@ impl Builder<'_> {
 
     /// A crossbar layer where the node multiplies with a constant matrix.
     fn layer_kind(&self, node: &TypedNode) -> TractResult<LayerKind> {
-        let reason = match self.crossbar(node)? {
+        let obstacle = match self.crossbar(node)? {
             Some(Ok(crossbar)) => return Ok(LayerKind::Crossbar(crossbar)),
-            Some(Err(reason)) => reason,
-            None => String::new(),
+            Some(Err(obstacle)) => Some(obstacle),
+            None => None,
         };
-        let facts = self.typed.node_input_facts(node.id)?;
-        let macs_per_input = node
+        let macs_per_input = if obstacle.is_some() { self.macs(self.typed, node)? } else { 0 };
+        let op = node.op.name().into_owned();
+        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle }))
+    }
+
+    /// Multiply-accumulates of a node for one input, those of every step of a
+    /// loop included.
+    fn macs(&self, typed: &TypedModel, node: &TypedNode) -> TractResult<u64> {
+        let facts = typed.node_input_facts(node.id)?;
+        if let Some(scan) = node.op_as::<Scan>() {
+            let n_steps =
+                scan.iteration_count(&facts).map_or(1, |n| for_one_input(&n, &self.batch));
+            let products = scan.body.nodes().iter().filter(|node| loops::is_product(node));
+            let of_step =
+                products.map(|node| self.macs(&scan.body, node)).sum::<TractResult<u64>>()?;
+            return Ok(n_steps.saturating_mul(of_step));
+        }
+        if let Some(op) = node.op_as::<GruSeq>() {
+            let matrix = 3 * op.hidden as u64;
+            let width =
+                if op.projected { 0 } else { for_one_input(&facts[0].shape[2], &self.batch) };
+            let n_steps =
+                for_one_input(&(facts[0].shape[0].clone() * &facts[0].shape[1]), &self.batch);
+            return Ok(n_steps.saturating_mul(matrix).saturating_mul(width + op.hidden as u64));
+        }
+        if let Some(deconv) = node.op_as::<Deconv>() {
+            // Every value is multiplied with its channel's part of the kernel.
+            let n_values = for_one_input(&facts[0].shape.volume(), &self.batch);
+            let kernel = for_one_input(&facts[1].shape.volume(), &self.batch);
+            let n_channels = deconv.pool_spec.input_channels.max(1) as u64;
+            return Ok(n_values.saturating_mul(kernel / n_channels));
+        }
+        Ok(node
             .op
             .cost(&facts)
             .unwrap_or_default()
             .iter()
             .filter(|(cost, _)| matches!(cost, Cost::FMA(_)))
             .map(|(_, n)| for_one_input(n, &self.batch))
-            .sum();
-        let op = node.op.name().into_owned();
-        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, reason }))
+            .sum())
     }
 
     /// `None` for what multiplies nothing; the reason where it multiplies but
     /// cannot sit on arrays.
-    fn crossbar(&self, node: &TypedNode) -> TractResult<Option<Result<CrossbarLayer, String>>> {
+    fn crossbar(&self, node: &TypedNode) -> TractResult<Option<Result<CrossbarLayer, Obstacle>>> {
         let facts = self.typed.node_input_facts(node.id)?;
         let output = &self.typed.outlet_fact(OutletId::new(node.id, 0))?.shape;
         let constant = |slot: usize| facts.get(slot).and_then(|fact| fact.konst.as_deref());
@@ -147,27 +181,44 @@ impl Builder<'_> {
         };
         if let Some(conv) = node.op_as::<Conv>() {
             let Some(kernel) = constant(1) else {
-                return Ok(Some(Err("its kernel is computed".to_string())));
+                return Ok(Some(Err(Obstacle::Computed("kernel"))));
             };
             if facts.len() > 2 && constant(2).is_none() {
-                return Ok(Some(Err("its bias is computed".to_string())));
+                return Ok(Some(Err(Obstacle::Computed("bias"))));
             }
             let layer = convolution::crossbar(conv, &operands(0, kernel), constant(2));
-            return Ok(Some(layer.and_then(drivable)));
+            return Ok(Some(layer.and_then(drivable).map(|layer| self.with_codes(layer, node, 0))));
         }
         if let Some(einsum) = node.op_as::<EinSum>() {
             let (data, weights) = match (facts.len(), constant(0), constant(1)) {
                 (2, Some(weights), None) => (1, weights),
                 (2, None, Some(weights)) => (0, weights),
                 (2, None, None) => {
-                    return Ok(Some(Err("activation times activation".to_string())));
+                    return Ok(Some(Err(Obstacle::TwoActivations)));
                 }
-                _ => return Ok(Some(Err("it does not have two operands".to_string()))),
+                _ => return Ok(Some(Err(Obstacle::Integers("product")))),
             };
             let layer = product::crossbar(einsum, data, &operands(data, weights));
-            return Ok(Some(layer.and_then(drivable)));
+            let layer = layer.and_then(drivable).map(|layer| self.with_codes(layer, node, data));
+            return Ok(Some(layer));
         }
-        Ok(None)
+        if node.op_is::<Deconv>() {
+            return Ok(Some(Err(match constant(1) {
+                Some(_) => Obstacle::NothingSummed,
+                None => Obstacle::Computed("kernel"),
+            })));
+        }
+        Ok(loops::obstacle(node, &facts).map(Err))
+    }
+
+    fn with_codes(&self, layer: CrossbarLayer, node: &TypedNode, data: usize) -> CrossbarLayer {
+        let matrix = self.shared.get(&node.name).cloned();
+        let codes = match node.inputs.get(data) {
+            // Layers that share cells share their coding, which is calibrated.
+            Some(&outlet) if matrix.is_none() => codes::own(self.typed, outlet),
+            _ => None,
+        };
+        CrossbarLayer { codes, matrix, ..layer }
     }
 
     fn inputs(&self, graph: &LayerGraph, file: &str) -> Result<Vec<ModelInput>, FrontendError> {
@@ -197,17 +248,18 @@ impl Builder<'_> {
 
 /// A layer whose output positions can be counted for any batch, or why they
 /// cannot.
-fn drivable(layer: CrossbarLayer) -> Result<CrossbarLayer, String> {
+fn drivable(layer: CrossbarLayer) -> Result<CrossbarLayer, Obstacle> {
     let nest = &layer.nest;
     let fixed = nest.groups.iter().chain(&nest.rows).chain(&nest.columns);
     if fixed.chain(nest.positions.iter().filter_map(at_least)).any(|&extent| extent == 0) {
-        return Err("it has an axis of extent 0".to_string());
+        return Err(Obstacle::Shape("it has an axis of extent 0".to_string()));
     }
     if let Some(Extent::Other(extent)) = nest.positions.iter().find(|e| at_least(e).is_none()) {
-        return Err(format!("an axis has the extent {extent}, which is no multiple of the batch"));
+        let what = format!("an axis has the extent {extent}, which is no multiple of the batch");
+        return Err(Obstacle::OpenAxis(what));
     }
     if nest.positions.iter().skip(1).any(|extent| matches!(extent, Extent::PerInput(_))) {
-        return Err("several axes grow with the batch".to_string());
+        return Err(Obstacle::OpenAxis("several axes grow with the batch".to_string()));
     }
     Ok(layer)
 }

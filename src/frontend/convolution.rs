@@ -9,7 +9,7 @@ use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::shapes::extent;
-use crate::graph::{AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef};
+use crate::graph::{AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle};
 
 /// What a node reads, as its recogniser needs it.
 pub(super) struct Operands<'a> {
@@ -28,9 +28,9 @@ pub(super) fn crossbar(
     conv: &Conv,
     operands: &Operands<'_>,
     bias: Option<&Tensor>,
-) -> Result<CrossbarLayer, String> {
+) -> Result<CrossbarLayer, Obstacle> {
     if conv.q_params.is_some() {
-        return Err("quantised convolution".to_string());
+        return Err(Obstacle::Integers("convolution"));
     }
     let spec = &conv.pool_spec;
     let format = spec.data_format;
@@ -40,7 +40,7 @@ pub(super) fn crossbar(
         .iter()
         .map(|dim| dim.as_i64().and_then(|n| usize::try_from(n).ok()))
         .collect::<Option<_>>()
-        .ok_or("its spatial extents are open")?;
+        .ok_or_else(|| Obstacle::OpenAxis("its spatial extents are open".to_string()))?;
     let padding = spec.computed_padding(&spatial);
     let n_channels = spec.input_channels / conv.group;
     let n_outputs = spec.output_channels / conv.group;
@@ -82,7 +82,8 @@ pub(super) fn crossbar(
     let bias = bias_vector(bias, nest.n_groups() * nest.n_columns())?;
     let before: Vec<usize> = padding.iter().map(|axis| axis.pad_before).collect();
     let after: Vec<usize> = padding.iter().map(|axis| axis.pad_after).collect();
-    Ok(CrossbarLayer { description: describe(conv, &before, &after), nest, weights, bias })
+    let description = describe(conv, &before, &after);
+    Ok(CrossbarLayer { description, nest, weights, bias, codes: None, matrix: None })
 }
 
 /// The axes of a tensor in the order of its format.
@@ -107,13 +108,13 @@ fn in_order(
 }
 
 /// `[group][channel, ky, kx][output]` from the kernel in tract's layout.
-fn kernel_matrix(conv: &Conv, kernel: &Tensor, nest: &LoopNest) -> Result<Vec<f32>, String> {
+fn kernel_matrix(conv: &Conv, kernel: &Tensor, nest: &LoopNest) -> Result<Vec<f32>, Obstacle> {
     let kernel = conv
         .kernel_fmt
         .kernel_as_group_o_i_hw(kernel, conv.group)
-        .map_err(|e| format!("its kernel cannot be laid out: {e}"))?;
-    let view = kernel.try_as_plain_ram().map_err(|e| e.to_string())?;
-    let values = view.as_slice::<f32>().map_err(|_| "its kernel is not f32".to_string())?;
+        .map_err(|e| Obstacle::Shape(format!("its kernel cannot be laid out: {e}")))?;
+    let view = kernel.try_as_plain_ram().map_err(|_| Obstacle::NotReal("kernel"))?;
+    let values = view.as_slice::<f32>().map_err(|_| Obstacle::NotReal("kernel"))?;
     let (n_rows, n_columns) = (nest.n_rows(), nest.n_columns());
     let mut matrix = vec![0.0; values.len()];
     // The kernel is [group][column][row]; cells are [group][row][column].
@@ -130,14 +131,14 @@ fn kernel_matrix(conv: &Conv, kernel: &Tensor, nest: &LoopNest) -> Result<Vec<f3
 }
 
 /// One bias per output, from nothing, a scalar or a vector.
-fn bias_vector(bias: Option<&Tensor>, n: usize) -> Result<Vec<f32>, String> {
+fn bias_vector(bias: Option<&Tensor>, n: usize) -> Result<Vec<f32>, Obstacle> {
     let Some(bias) = bias else { return Ok(vec![0.0; n]) };
-    let view = bias.try_as_plain_ram().map_err(|e| e.to_string())?;
-    let values = view.as_slice::<f32>().map_err(|_| "its bias is not f32".to_string())?;
+    let view = bias.try_as_plain_ram().map_err(|_| Obstacle::NotReal("bias"))?;
+    let values = view.as_slice::<f32>().map_err(|_| Obstacle::NotReal("bias"))?;
     match values {
         [one] => Ok(vec![*one; n]),
         many if many.len() == n => Ok(many.to_vec()),
-        many => Err(format!("its bias has {} values for {n} outputs", many.len())),
+        many => Err(Obstacle::Shape(format!("its bias has {} values for {n} outputs", many.len()))),
     }
 }
 

@@ -1,8 +1,9 @@
 //! ONNX to [`LayerGraph`].
 //!
 //! tract-onnx parses the model, types it and declutters it (it folds batch
-//! norms into convolutions and constants into constants). What is left is read
-//! node by node: a convolution or a product with a constant matrix becomes a
+//! norms into convolutions and constants into constants). Operators on
+//! integers, transposed convolutions and loops are taken apart, so that their
+//! products stand by themselves. What is left is read node by node: a convolution or a product with a constant matrix becomes a
 //! crossbar layer, everything else stays a tract operator and becomes a
 //! digital layer. Nothing is refused that tract can run.
 //!
@@ -11,10 +12,15 @@
 //! digital side cuts its pieces out of it.
 
 mod build;
+mod codes;
 mod constants;
 mod convolution;
+mod deconvolution;
 mod error;
+mod gru;
 mod guard;
+mod integers;
+mod loops;
 mod names;
 mod product;
 mod read;
@@ -23,6 +29,7 @@ mod wiring;
 
 pub use error::FrontendError;
 pub(crate) use guard::guarded;
+pub(crate) use shapes::BATCH;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,7 +128,8 @@ pub fn read(
     let proto = read::parse(files, file)?;
     let model = guarded(|| {
         let (typed, any_batch) = read::typed(&proto, options, file)?;
-        build::model(&proto, typed, any_batch, file)
+        let opened = loops::open(typed).map_err(|e| read::explain_tract(&e, file))?;
+        build::model(&proto, opened, any_batch, file)
     });
     model.unwrap_or_else(|said| {
         Err(FrontendError::Tract { file: file.to_string(), node: None, reasons: vec![said] })

@@ -16,7 +16,7 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::convolution::Operands;
 use super::shapes::extent;
-use crate::graph::{AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, unflatten};
+use crate::graph::{AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle, unflatten};
 
 /// The crossbar layer that a product is, or why it is none. `data_slot` is the
 /// input that is not constant, 0 or 1.
@@ -24,9 +24,9 @@ pub(super) fn crossbar(
     einsum: &EinSum,
     data_slot: usize,
     operands: &Operands<'_>,
-) -> Result<CrossbarLayer, String> {
+) -> Result<CrossbarLayer, Obstacle> {
     if einsum.q_params.is_some() || einsum.operating_dt != f32::datum_type() {
-        return Err("quantised product".to_string());
+        return Err(Obstacle::Integers("product"));
     }
     let weight_shape = operands.weights.shape();
     let mut nest = LoopNest {
@@ -51,13 +51,14 @@ pub(super) fn crossbar(
         let data_extent = data.map(|a| extent(&operands.input[a], operands.batch));
         let fixed = |e: Option<Extent>| match e {
             Some(Extent::Fixed(n)) => Ok(n),
-            _ => Err(format!("axis `{}` has an open extent", axis.repr)),
+            _ => Err(Obstacle::OpenAxis(format!("axis `{}` has an open extent", axis.repr))),
         };
         let loop_ref = match (data, weight, output) {
             (None, None, None) => continue,
             (Some(_), Some(w), None) => {
                 if fixed(data_extent)? != weight_shape[w] {
-                    return Err(format!("axis `{}` is broadcast and summed", axis.repr));
+                    let what = format!("axis `{}` is broadcast and summed", axis.repr);
+                    return Err(Obstacle::Shape(what));
                 }
                 nest.rows.push(weight_shape[w]);
                 LoopRef::Row(nest.rows.len() - 1)
@@ -75,7 +76,10 @@ pub(super) fn crossbar(
                 nest.groups.push(weight_shape[w]);
                 LoopRef::Group(nest.groups.len() - 1)
             }
-            _ => return Err(format!("axis `{}` is in one operand only", axis.repr)),
+            _ => {
+                let what = format!("axis `{}` is in one operand only", axis.repr);
+                return Err(Obstacle::Shape(what));
+            }
         };
         if let Some(axis) = data {
             nest.input[axis].terms.push((loop_ref, 1));
@@ -88,11 +92,18 @@ pub(super) fn crossbar(
         }
     }
     if nest.rows.is_empty() && nest.columns.is_empty() {
-        return Err("it scales elementwise, nothing is summed".to_string());
+        return Err(Obstacle::NothingSummed);
     }
     let weights = matrix(operands.weights, &weight_loops, &nest)?;
     let bias = vec![0.0; nest.n_groups() * nest.n_columns()];
-    Ok(CrossbarLayer { description: "product".to_string(), nest, weights, bias })
+    Ok(CrossbarLayer {
+        description: "product".to_string(),
+        nest,
+        weights,
+        bias,
+        codes: None,
+        matrix: None,
+    })
 }
 
 /// Axes in the order in which their loops are numbered: the open batch first,
@@ -109,11 +120,11 @@ fn loop_order<'a>(einsum: &'a EinSum, data_slot: usize, operands: &Operands<'_>)
 }
 
 /// The only axis of an operand that an EinSum axis names, if any.
-fn one(axes: &[usize]) -> Result<Option<usize>, String> {
+fn one(axes: &[usize]) -> Result<Option<usize>, Obstacle> {
     match axes {
         [] => Ok(None),
         [axis] => Ok(Some(*axis)),
-        _ => Err("it takes a diagonal".to_string()),
+        _ => Err(Obstacle::Shape("it takes a diagonal".to_string())),
     }
 }
 
@@ -122,9 +133,9 @@ fn matrix(
     weights: &Tensor,
     loops: &[Option<LoopRef>],
     nest: &LoopNest,
-) -> Result<Vec<f32>, String> {
-    let view = weights.try_as_plain_ram().map_err(|e| e.to_string())?;
-    let values = view.as_slice::<f32>().map_err(|_| "its weights are not f32".to_string())?;
+) -> Result<Vec<f32>, Obstacle> {
+    let view = weights.try_as_plain_ram().map_err(|_| Obstacle::NotReal("matrix"))?;
+    let values = view.as_slice::<f32>().map_err(|_| Obstacle::NotReal("matrix"))?;
     // Elements between neighbours along each axis of the weights.
     let mut strides = vec![1usize; weights.rank()];
     for axis in (1..weights.rank()).rev() {

@@ -7,7 +7,10 @@ use tract_onnx::tract_hir::infer::{GenericFactoid, ShapeFactoid};
 use tract_onnx::tract_hir::internal::{DimLike, bail};
 
 use super::shapes::{BATCH, shape_text};
-use super::{Axis, FrontendError, FrontendOptions, ModelFiles, constants, guarded, wiring};
+use super::{
+    Axis, FrontendError, FrontendOptions, ModelFiles, constants, deconvolution, guarded, integers,
+    wiring,
+};
 
 /// Decodes the protobuf and refuses what cannot be a model.
 pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, FrontendError> {
@@ -23,6 +26,7 @@ pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, Fr
     constants::gather(&mut proto, files, file)?;
     if let Some(graph) = &mut proto.graph {
         wiring::check(graph, file)?;
+        integers::open(graph);
         wiring::name_apart(graph);
         wiring::pass_through(graph);
     }
@@ -106,7 +110,8 @@ pub(super) fn typed(
 }
 
 fn declutter(model: InferenceModel) -> TractResult<TypedModel> {
-    guarded(|| model.into_typed()?.into_decluttered()).unwrap_or_else(|said| bail!(said))
+    guarded(|| deconvolution::open(model.into_typed()?.into_decluttered()?))
+        .unwrap_or_else(|said| bail!(said))
 }
 
 /// Sets the shape of every input: as the user says, else as the model says

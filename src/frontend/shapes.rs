@@ -8,7 +8,7 @@ use tract_onnx::tract_hir::internal::ShapeFactoid;
 use crate::graph::Extent;
 
 /// The one symbol that may stay open: how many inputs run together.
-pub(super) const BATCH: &str = "N";
+pub(crate) const BATCH: &str = "N";
 
 /// A dimension as an extent: fixed, so many per input, or a formula.
 pub(super) fn extent(dim: &TDim, batch: &Symbol) -> Extent {

@@ -7,12 +7,16 @@
 //! depends on the graph alone, not on how it was built.
 
 mod nest;
+mod obstacle;
 mod order;
 mod print;
 mod verify;
 
 pub use nest::{AxisIndex, Extent, LoopNest, LoopRef, unflatten};
+pub use obstacle::Obstacle;
 pub use verify::{GraphFault, verify};
+
+use std::collections::BTreeMap;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
@@ -57,10 +61,24 @@ pub enum LayerKind {
 pub struct DigitalLayer {
     /// Name of the operator.
     pub op: String,
-    /// Multiply-accumulates for one input, as far as they are known.
+    /// Multiply-accumulates of products for one input, as far as they are
+    /// known; sums and factors of single values are not counted.
     pub macs_per_input: u64,
-    /// Why a layer that multiplies is not on the arrays; empty for others.
-    pub reason: String,
+    /// Why a layer that multiplies is not on the arrays; `None` for others.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Codes in which a model gives a layer's input, by its own quantisation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OwnCodes {
+    /// Width of a code.
+    pub bits: u8,
+    /// Two's complement.
+    pub signed: bool,
+    /// The real value of one code step.
+    pub scale: f32,
+    /// The code of zero.
+    pub zero_point: i32,
 }
 
 /// A layer whose matrix sits on the arrays.
@@ -74,6 +92,12 @@ pub struct CrossbarLayer {
     pub weights: Vec<f32>,
     /// Added to every output digitally, `[group][column]`.
     pub bias: Vec<f32>,
+    /// The codes that its input comes in, for a model that is quantised
+    /// already.
+    pub codes: Option<OwnCodes>,
+    /// A name for its matrix where several layers multiply with the same one,
+    /// as the steps of a loop do: they share the cells of the first of them.
+    pub matrix: Option<String>,
 }
 
 /// The graph. Layer ids count in canonical order.
@@ -82,6 +106,8 @@ pub struct LayerGraph {
     graph: DiGraph<Layer, TensorId>,
     tensors: Table<TensorId, TensorInfo>,
     producers: Vec<Option<LayerId>>,
+    /// Whose matrix each layer multiplies with: its own, unless it shares one.
+    matrices: Vec<LayerId>,
     inputs: Vec<TensorId>,
     outputs: Vec<TensorId>,
 }
@@ -126,6 +152,7 @@ impl LayerGraph {
         outputs: Vec<TensorId>,
     ) -> Self {
         let mut producers: Vec<Option<LayerId>> = vec![None; tensors.len()];
+        let matrices = matrices(&layers);
         let mut reads = Vec::new();
         let mut graph = DiGraph::with_capacity(layers.len(), layers.len());
         for (index, layer) in layers.into_iter().enumerate() {
@@ -142,7 +169,13 @@ impl LayerGraph {
                 graph.add_edge(NodeIndex::new(producer.index()), NodeIndex::new(reader), tensor);
             }
         }
-        Self { graph, tensors, producers, inputs, outputs }
+        Self { graph, tensors, producers, matrices, inputs, outputs }
+    }
+
+    /// The layer whose cells a crossbar layer drives: itself, or the first of
+    /// those that share its matrix.
+    pub fn matrix_of(&self, id: LayerId) -> LayerId {
+        self.matrices.get(id.index()).copied().unwrap_or(id)
     }
 
     /// Layers in canonical order: producers first, ties in the order of names.
@@ -218,4 +251,18 @@ impl LayerGraph {
     pub fn outputs(&self) -> &[TensorId] {
         &self.outputs
     }
+}
+
+/// Whose matrix each layer multiplies with.
+fn matrices<'a>(layers: &'a [Layer]) -> Vec<LayerId> {
+    let mut first: BTreeMap<&'a str, LayerId> = BTreeMap::new();
+    let matrix = |(index, layer): (usize, &'a Layer)| {
+        let own = LayerId::from_index(index);
+        let Layer { kind: LayerKind::Crossbar(crossbar), .. } = layer else { return own };
+        match &crossbar.matrix {
+            Some(name) => *first.entry(name).or_insert(own),
+            None => own,
+        }
+    };
+    layers.iter().enumerate().map(matrix).collect()
 }

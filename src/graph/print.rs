@@ -19,7 +19,11 @@ impl fmt::Display for LayerGraph {
             writeln!(f, "input {}", self.tensor_text(tensor))?;
         }
         for (id, layer) in self.layers() {
-            writeln!(f, "{id} {}", self.layer_text(layer))?;
+            let shared = match self.matrix_of(id) {
+                matrix if matrix == id => String::new(),
+                matrix => format!(", cells of {matrix}"),
+            };
+            writeln!(f, "{id} {}{shared}", self.layer_text(layer))?;
         }
         for &tensor in &self.outputs {
             writeln!(f, "output {}", self.tensor_text(tensor))?;
@@ -51,8 +55,15 @@ impl LayerGraph {
                     n => format!("{n} x "),
                 };
                 let bias = if crossbar.bias.iter().any(|&b| b != 0.0) { " + bias" } else { "" };
+                let codes = crossbar.codes.map_or(String::new(), |codes| {
+                    let kind = if codes.signed { "i" } else { "u" };
+                    format!(
+                        ", own codes {kind}{} scale {} zero point {}",
+                        codes.bits, codes.scale, codes.zero_point
+                    )
+                });
                 format!(
-                    "`{}` crossbar {} {flow}, matrix {groups}{}x{}{bias}, {} positions",
+                    "`{}` crossbar {} {flow}, matrix {groups}{}x{}{bias}, {} positions{codes}",
                     layer.name,
                     crossbar.description,
                     nest.n_rows(),
@@ -65,10 +76,7 @@ impl LayerGraph {
                     0 => String::new(),
                     n => format!(", {n} macs"),
                 };
-                let reason = match digital.reason.as_str() {
-                    "" => String::new(),
-                    reason => format!(" ({reason})"),
-                };
+                let reason = digital.obstacle.as_ref().map_or(String::new(), |o| format!(" ({o})"));
                 format!("`{}` digital {} {flow}{macs}{reason}", layer.name, digital.op)
             }
         }

@@ -16,6 +16,8 @@
 //! 6. Every row loop is used by the input map; every position, group and
 //!    column loop by the output map, so that no output is written twice.
 //! 7. Weights and bias have as many values as the loops say, all finite.
+//! 8. Crossbar layers that share a matrix have the same, for as many
+//!    positions.
 
 use thiserror::Error;
 
@@ -93,7 +95,8 @@ pub fn verify(graph: &LayerGraph) -> Vec<GraphFault> {
             }
         }
         if let LayerKind::Crossbar(crossbar) = &layer.kind {
-            for what in crossbar_faults(graph, layer, crossbar) {
+            let shared = matrix_fault(graph, id, crossbar);
+            for what in crossbar_faults(graph, layer, crossbar).into_iter().chain(shared) {
                 faults.push(GraphFault::Crossbar { layer: id, name: layer.name.clone(), what });
             }
         }
@@ -104,6 +107,17 @@ pub fn verify(graph: &LayerGraph) -> Vec<GraphFault> {
         }
     }
     faults
+}
+
+/// Layers that share cells must have the same matrix.
+fn matrix_fault(graph: &LayerGraph, id: LayerId, crossbar: &CrossbarLayer) -> Option<String> {
+    let matrix = graph.matrix_of(id);
+    let first = graph.crossbar(matrix)?;
+    let sizes = |c: &CrossbarLayer| (c.nest.n_groups(), c.nest.n_rows(), c.nest.n_columns());
+    let same = sizes(first) == sizes(crossbar)
+        && first.nest.positions_per_input() == crossbar.nest.positions_per_input()
+        && first.weights == crossbar.weights;
+    (!same).then(|| format!("it shares the cells of {matrix}, which has another matrix"))
 }
 
 fn crossbar_faults(graph: &LayerGraph, layer: &Layer, crossbar: &CrossbarLayer) -> Vec<String> {

@@ -264,6 +264,9 @@ pub fn map(
     let mut replicas = BTreeMap::new();
     let mut pieces = Vec::new();
     for (id, layer, crossbar) in graph.crossbar_layers() {
+        if graph.matrix_of(id) != id {
+            continue; // Its cells are those of another layer.
+        }
         let plan = options.floorplan.layers.get(&layer.name);
         let wanted = options
             .replicas
@@ -290,8 +293,8 @@ pub fn map(
 }
 
 fn check_names(graph: &LayerGraph, options: &MappingOptions) -> Result<(), MappingError> {
-    let known: Vec<String> =
-        graph.crossbar_layers().map(|(_, layer, _)| layer.name.clone()).collect();
+    let with_cells = graph.crossbar_layers().filter(|(id, ..)| graph.matrix_of(*id) == *id);
+    let known: Vec<String> = with_cells.map(|(_, layer, _)| layer.name.clone()).collect();
     let in_replicas = options.replicas.keys().map(|name| ("`--replicas`", name));
     let in_floorplan = options.floorplan.layers.keys().map(|name| ("the floorplan", name));
     for (place, name) in in_replicas.chain(in_floorplan) {

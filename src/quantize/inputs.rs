@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Histogram, LayerStatistics, QuantizeOptions};
+use crate::graph::OwnCodes;
 
 /// How real inputs become integer codes and back:
 /// `x = scale x (code - zero_point)`.
@@ -71,6 +72,13 @@ pub enum InputRule {
     /// Unsigned over the whole range with a zero point: a finer step for
     /// lopsided ranges.
     Affine,
+}
+
+/// The coding that a model gives itself, if it has no more bits than inputs
+/// of the target.
+pub(super) fn own(codes: Option<OwnCodes>, bits_max: u8) -> Option<InputCoding> {
+    let OwnCodes { bits, signed, scale, zero_point } = codes?;
+    (bits <= bits_max).then_some(InputCoding { bits, signed, scale, zero_point })
 }
 
 /// The coding for a layer's inputs.

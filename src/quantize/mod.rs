@@ -11,6 +11,9 @@
 //! output = sum x column_scale + bias,   column_scale = weight_scale x scale
 //! ```
 //!
+//! A model that is quantised already says its codes itself; these are kept
+//! where the target's input bits hold them, whatever the data looked like.
+//!
 //! Ranges come from a [`Calibration`], which can be stored: everything here is
 //! a pure function of it, of the weights and of the target, in plain IEEE
 //! arithmetic, so a stored calibration gives the same integers everywhere.
@@ -102,9 +105,14 @@ pub fn quantize(
     let max_level = i16::try_from(target.cell.max_level()).unwrap_or(i16::MAX);
     graph
         .crossbar_layers()
-        .map(|(id, layer, crossbar)| {
-            let statistics = calibration.layer(layer, crossbar)?;
-            let coding = inputs::choose(statistics, target.readout.input_bits, options);
+        .map(|(id, _, crossbar)| {
+            // Layers that share their cells share what was seen, too.
+            let statistics = calibration.layer(graph.layer(graph.matrix_of(id)), crossbar)?;
+            let bits = target.readout.input_bits;
+            let coding = match inputs::own(crossbar.codes, bits) {
+                Some(coding) => coding,
+                None => inputs::choose(statistics, bits, options),
+            };
             let (levels, weight_scales) = weights::levels(crossbar, max_level, options.weights);
             Ok((id, QuantizedLayer { levels, max_level, weight_scales, coding }))
         })

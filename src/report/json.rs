@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Schedule, Work};
+use crate::graph::Obstacle;
 use crate::quantize::InputCoding;
 
 pub(super) fn json(report: &Report) -> Value {
@@ -51,6 +52,7 @@ struct LayerForm<'a> {
     columns: usize,
     weights: u64,
     positions: usize,
+    steps: usize,
     macs: u64,
     replicas: u32,
     tiles: usize,
@@ -84,7 +86,8 @@ struct WorkForm {
 struct DigitalForm<'a> {
     op: &'a str,
     macs: u64,
-    not_on_arrays_because: Option<&'a str>,
+    not_on_arrays_because: Option<String>,
+    to_move_it_takes: Option<&'static str>,
     layers: Vec<NodeForm<'a>>,
 }
 
@@ -213,6 +216,7 @@ impl<'a> From<&'a LayerRow> for LayerForm<'a> {
             columns: layer.n_columns,
             weights: layer.n_weights,
             positions: layer.n_positions,
+            steps: layer.n_steps,
             macs: layer.macs,
             replicas: layer.n_replicas,
             tiles: layer.n_tiles,
@@ -248,7 +252,8 @@ impl<'a> From<&'a DigitalRow> for DigitalForm<'a> {
         Self {
             op: &row.op,
             macs: row.macs,
-            not_on_arrays_because: (!row.reason.is_empty()).then_some(&row.reason),
+            not_on_arrays_because: row.obstacle.as_ref().map(ToString::to_string),
+            to_move_it_takes: row.obstacle.as_ref().map(Obstacle::needs),
             layers: row.layers.iter().map(node).collect(),
         }
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::work::Work;
 use crate::entity::{LayerId, PeId};
-use crate::graph::{LayerGraph, LayerKind};
+use crate::graph::{LayerGraph, LayerKind, Obstacle};
 use crate::quantize::InputCoding;
 use crate::schedule::ExecutionPlan;
 
-/// A crossbar layer.
+/// A crossbar layer, or all that drive the same cells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerRow {
     /// Its id in every dump.
@@ -25,9 +25,11 @@ pub struct LayerRow {
     pub n_columns: usize,
     /// Weights of one copy.
     pub n_weights: u64,
-    /// Output positions of one input.
+    /// Output positions of one input, in each step of a loop.
     pub n_positions: usize,
-    /// Multiply-accumulates for one input, padding included.
+    /// Times that one input drives it: steps of a loop, 1 outside.
+    pub n_steps: usize,
+    /// Multiply-accumulates for one input in all steps, padding included.
     pub macs: u64,
     /// Copies of the matrix.
     pub n_replicas: u32,
@@ -50,8 +52,8 @@ pub struct LayerRow {
 pub struct DigitalRow {
     /// Name of the operator.
     pub op: String,
-    /// Why these layers, which multiply, are not on arrays; empty for others.
-    pub reason: String,
+    /// Why these layers, which multiply, are not on arrays; `None` for others.
+    pub obstacle: Option<Obstacle>,
     /// The layers, in canonical order, with the names of their ONNX nodes.
     pub layers: Vec<(LayerId, String)>,
     /// Multiply-accumulates for one input, as far as they are known.
@@ -63,7 +65,12 @@ pub(super) fn crossbar_rows(
     plan: &ExecutionPlan,
     work: &BTreeMap<LayerId, Work>,
 ) -> Vec<LayerRow> {
+    let mut steps: BTreeMap<LayerId, usize> = BTreeMap::new();
+    for layer in plan.layers.values() {
+        *steps.entry(layer.matrix).or_default() += 1;
+    }
     let row = |(&id, layer): (&LayerId, &crate::schedule::PlanLayer)| {
+        let n_steps = steps.get(&id).copied().unwrap_or(1);
         let tiles: Vec<_> =
             plan.tiles.values().map(|tile| &tile.place).filter(|tile| tile.layer == id).collect();
         let mut pes: Vec<PeId> = tiles.iter().map(|tile| tile.pe).collect();
@@ -73,13 +80,14 @@ pub(super) fn crossbar_rows(
         LayerRow {
             id,
             name: layer.name.clone(),
-            description: graph.crossbar(id).map(|c| c.description.clone()).unwrap_or_default(),
+            description: description(graph, id, n_steps),
             n_groups: nest.n_groups(),
             n_rows: nest.n_rows(),
             n_columns: nest.n_columns(),
             n_weights: layer.levels.len() as u64,
             n_positions: nest.positions_per_input(),
-            macs: nest.macs_per_input(),
+            n_steps,
+            macs: nest.macs_per_input().saturating_mul(n_steps as u64),
             n_replicas: layer.n_replicas,
             n_tiles: tiles.len(),
             pes,
@@ -89,16 +97,22 @@ pub(super) fn crossbar_rows(
             work: work.get(&id).copied().unwrap_or_default(),
         }
     };
-    plan.layers.iter().map(row).collect()
+    plan.layers.iter().filter(|(id, layer)| layer.matrix == **id).map(row).collect()
+}
+
+/// `product`, `product, 48 steps`
+fn description(graph: &LayerGraph, id: LayerId, n_steps: usize) -> String {
+    let what = graph.crossbar(id).map(|c| c.description.clone()).unwrap_or_default();
+    if n_steps == 1 { what } else { format!("{what}, {n_steps} steps") }
 }
 
 pub(super) fn digital_rows(graph: &LayerGraph) -> Vec<DigitalRow> {
-    let mut rows: BTreeMap<(&str, &str), DigitalRow> = BTreeMap::new();
+    let mut rows: BTreeMap<(&str, &Option<Obstacle>), DigitalRow> = BTreeMap::new();
     for (id, layer) in graph.layers() {
         let LayerKind::Digital(digital) = &layer.kind else { continue };
-        let row = rows.entry((&digital.op, &digital.reason)).or_insert_with(|| DigitalRow {
+        let row = rows.entry((&digital.op, &digital.obstacle)).or_insert_with(|| DigitalRow {
             op: digital.op.clone(),
-            reason: digital.reason.clone(),
+            obstacle: digital.obstacle.clone(),
             layers: Vec::new(),
             macs: 0,
         });

@@ -6,7 +6,8 @@ use crate::chip;
 use crate::entity::{LayerId, PeId, Table, TensorId};
 use crate::frontend::{self, ModelFiles};
 use crate::graph::{
-    AxisIndex, CrossbarLayer, DigitalLayer, Extent, Layer, LayerKind, LoopNest, LoopRef, TensorInfo,
+    AxisIndex, CrossbarLayer, DigitalLayer, Extent, Layer, LayerKind, LoopNest, LoopRef, Obstacle,
+    TensorInfo,
 };
 use crate::mapping::{self, Floorplan, MappingOptions};
 use crate::quantize::{self, Collector};
@@ -223,22 +224,20 @@ fn grouped_graph() -> LayerGraph {
         nest,
         weights: vec![0.5; 36],
         bias: vec![0.0; 4],
+        codes: None,
+        matrix: None,
     });
-    let product = digital("EinSum", 100, "activation times activation");
-    let kinds = [grouped, product, digital("Relu", 0, ""), digital("Relu", 0, "")];
+    let product = digital("EinSum", 100, Some(Obstacle::TwoActivations));
+    let kinds = [grouped, product, digital("Relu", 0, None), digital("Relu", 0, None)];
     chain(&[&[5, 36], &[5, 4], &[5, 5], &[5, 5], &[5, 5]], &kinds)
 }
 
 fn graph_without_arrays() -> LayerGraph {
-    chain(&[&[5], &[5]], &[digital("Relu", 0, "")])
+    chain(&[&[5], &[5]], &[digital("Relu", 0, None)])
 }
 
-fn digital(op: &str, macs_per_input: u64, reason: &str) -> LayerKind {
-    LayerKind::Digital(DigitalLayer {
-        op: op.to_string(),
-        macs_per_input,
-        reason: reason.to_string(),
-    })
+fn digital(op: &str, macs_per_input: u64, obstacle: Option<Obstacle>) -> LayerKind {
+    LayerKind::Digital(DigitalLayer { op: op.to_string(), macs_per_input, obstacle })
 }
 
 /// Layers one after the other, over tensors of these shapes and a batch axis.

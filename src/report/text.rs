@@ -174,20 +174,22 @@ fn work(report: &Report) -> String {
 
 /// What runs beside the arrays.
 fn digital(report: &Report) -> String {
-    let some_multiply = report.digital.iter().any(|row| !row.reason.is_empty());
+    let some_multiply = report.digital.iter().any(|row| row.obstacle.is_some());
     let mut columns = vec![Words("operator"), Number("layers"), Number("macs")];
     if some_multiply {
-        columns.extend([Words("which"), Words("not on arrays because")]);
+        columns.extend([Words("which"), Words("not on arrays because"), Words("to move it takes")]);
     }
     let cells = |row: &DigitalRow| {
         // A reason is for looking up in the graph, other operators need none.
-        let which = if row.reason.is_empty() { String::new() } else { names(row) };
+        let obstacle = row.obstacle.as_ref();
+        let which = obstacle.map_or(String::new(), |_| names(row));
         vec![
             row.op.clone(),
             count(row.layers.len() as u64),
             count(row.macs),
             which,
-            row.reason.clone(),
+            obstacle.map_or(String::new(), ToString::to_string),
+            obstacle.map_or(String::new(), |obstacle| obstacle.needs().to_string()),
         ]
     };
     let listing = Listing {

@@ -58,7 +58,9 @@ pub(super) fn tally(plan: &ExecutionPlan) -> (BTreeMap<LayerId, Work>, BTreeMap<
             start_cycle: step.start,
             end_cycle: step.start + step.cycles,
         };
-        by_layer.entry(*layer).or_default().add(work);
+        // What drives the same cells is one row.
+        let matrix = plan.layers.get(layer).map_or(*layer, |layer| layer.matrix);
+        by_layer.entry(matrix).or_default().add(work);
         // Tiles driven together are on one PE: invariant 6 of the plan.
         if let Some(tile) = tiles.first().and_then(|&tile| plan.tiles.get(tile)) {
             by_pe.entry(tile.place.pe).or_default().add(work);

@@ -15,7 +15,7 @@ use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 
 use crate::entity::TensorId;
-use crate::frontend::{Model, guarded};
+use crate::frontend::{BATCH, Model, guarded};
 use crate::tensor::{Tensor as Array, Values};
 
 /// Why a piece of the model did not run; tract's words are kept.
@@ -151,6 +151,8 @@ impl Value {
 pub struct Cut {
     plan: Arc<TypedRunnableModel>,
     outputs: String,
+    /// Whether it takes the batch's extent as one more input.
+    takes_batch: bool,
 }
 
 impl Cut {
@@ -167,6 +169,7 @@ impl Cut {
     ) -> Result<Self, DigitalError> {
         let names: Vec<String> = outputs.iter().map(ToString::to_string).collect();
         let names = names.join(", ");
+        let batch = model.typed.sym(BATCH);
         let outlet = |&t: &TensorId| model.outlet(t).ok_or(DigitalError::UnknownTensor(t));
         let from: Vec<OutletId> = inputs.iter().map(outlet).collect::<Result<_, _>>()?;
         let to: Vec<OutletId> = outputs.iter().map(outlet).collect::<Result<_, _>>()?;
@@ -174,20 +177,37 @@ impl Cut {
             outputs: names.clone(),
             reason: format!("{e:#}"),
         };
-        let made = guarded(|| extract(&model.typed, &from, &to)?.into_optimized()?.into_runnable());
+        // What makes a shape out of the batch's extent must learn it, though
+        // none of its tensors may have the axis.
+        let knows = |outlet: &OutletId| {
+            let fact = model.typed.outlet_fact(*outlet);
+            fact.is_ok_and(|fact| fact.shape.iter().any(|dim| *dim == batch.clone().into()))
+        };
+        let takes_batch = model.any_batch && !from.iter().any(knows);
+        let made = guarded(|| {
+            let mut piece = extract(&model.typed, &from, &to)?;
+            if takes_batch {
+                piece.add_source("batch.extent", u8::fact([TDim::from(batch.clone())]))?;
+            }
+            piece.into_optimized()?.into_runnable()
+        });
         let panicked = |reason| DigitalError::Build { outputs: names.clone(), reason };
         let plan = made.map_err(panicked)?.map_err(build)?;
-        Ok(Self { plan, outputs: names })
+        Ok(Self { plan, outputs: names, takes_batch })
     }
 
-    /// Runs the piece on one batch.
+    /// Runs the piece on one batch of `n_batch` inputs.
     ///
     /// # Errors
     ///
     /// tract refuses the inputs, for example because their shapes disagree.
-    pub fn run(&self, inputs: Vec<Value>) -> Result<Vec<Value>, DigitalError> {
-        let inputs = inputs.into_iter().map(|value| value.0).collect();
+    pub fn run(&self, inputs: Vec<Value>, n_batch: usize) -> Result<Vec<Value>, DigitalError> {
         let failed = |reason| DigitalError::Run { outputs: self.outputs.clone(), reason };
+        let mut inputs: TVec<TValue> = inputs.into_iter().map(|value| value.0).collect();
+        if self.takes_batch {
+            let extent = Tensor::zero::<u8>(&[n_batch]).map_err(|e| failed(format!("{e:#}")))?;
+            inputs.push(extent.into_tvalue());
+        }
         let outputs = guarded(|| self.plan.run(inputs)).map_err(failed)?;
         let outputs = outputs.map_err(|e| failed(format!("{e:#}")))?;
         Ok(outputs.into_iter().map(Value).collect())

@@ -123,7 +123,7 @@ impl<'a> Executor<'a> {
             StepKind::Digital { inputs, outputs } => {
                 let values = inputs.iter().map(|&t| tensor(t, state)).collect::<Result<_, _>>()?;
                 forget(state);
-                let results = self.cuts[&id].run(values)?;
+                let results = self.cuts[&id].run(values, state.n_batch)?;
                 state.tensors.extend(outputs.iter().copied().zip(results));
             }
             // The codes and sums between these steps are only read by the sum

@@ -65,7 +65,7 @@ impl<'a> Reference<'a> {
                         .iter()
                         .map(|t| tensors.get(t).cloned().ok_or_else(|| missing(*t)))
                         .collect::<Result<_, _>>()?;
-                    tensors.extend(stage.outputs.iter().copied().zip(cut.run(values)?));
+                    tensors.extend(stage.outputs.iter().copied().zip(cut.run(values, n_batch)?));
                 }
                 (Work::Crossbar(id), _) => {
                     let (output, value) = self.crossbar(*id, &tensors, n_batch)?;

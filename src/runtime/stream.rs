@@ -51,9 +51,9 @@ impl Model {
 
 impl Runs for Model {
     fn run(&self, inputs: &[Tensor], _: u64) -> Result<Vec<Tensor>, RunError> {
-        n_batch(&self.inputs, inputs)?;
+        let n_batch = n_batch(&self.inputs, inputs)?;
         let values = inputs.iter().map(Value::from_array).collect::<Result<_, _>>()?;
-        Ok(self.cut.run(values)?.iter().map(Value::to_array).collect::<Result<_, _>>()?)
+        Ok(self.cut.run(values, n_batch)?.iter().map(Value::to_array).collect::<Result<_, _>>()?)
     }
 }
 

@@ -79,8 +79,9 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
             input,
             output,
             nest,
+            matrix: graph.matrix_of(id),
             coding: integers.coding,
-            n_replicas: mapping.replicas.get(&id).copied().unwrap_or(1),
+            n_replicas: mapping.replicas.get(&graph.matrix_of(id)).copied().unwrap_or(1),
             levels: integers.levels.clone(),
             column_scales: integers.weight_scales.iter().map(|&s| f64::from(s) * step).collect(),
             level_sums,
@@ -167,7 +168,7 @@ impl Builder<'_> {
         let mut all_waves = Vec::new();
         for replica in 0..plan_layer.n_replicas {
             let positions = share(n_positions, plan_layer.n_replicas, replica);
-            for tiles in driven_together(plan, layer, replica) {
+            for tiles in driven_together(plan, plan_layer.matrix, replica) {
                 let planes = planes(&plan_layer.coding);
                 let n_conversions = tiles.iter().map(|&tile| plan.n_conversions(tile)).sum();
                 let conversions = rounds(n_conversions, &self.target.readout);

@@ -50,6 +50,9 @@ pub struct PlanLayer {
     pub output: TensorId,
     /// How it reads and writes.
     pub nest: LoopNest,
+    /// The layer whose cells it drives: itself, or the first of those that
+    /// multiply with the same matrix.
+    pub matrix: LayerId,
     /// How inputs become codes.
     pub coding: InputCoding,
     /// Copies of its matrix.

@@ -54,9 +54,13 @@ pub fn plan_text(plan: &ExecutionPlan) -> String {
         counts.interval_cycles
     );
     for (id, layer) in &plan.layers {
+        let cells = match layer.matrix {
+            matrix if matrix == *id => String::new(),
+            matrix => format!(", cells of {matrix}"),
+        };
         let _ = writeln!(
             text,
-            "{id} `{}` {} -> {}, inputs {}",
+            "{id} `{}` {} -> {}, inputs {}{cells}",
             layer.name, layer.input, layer.output, layer.coding
         );
     }

@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! 1. Tiles are of layers of the plan, lie inside their PE, share no cell, and
-//!    hold each weight of each replica exactly once.
+//!    hold each weight of each replica exactly once. A layer that drives the
+//!    cells of another has the same matrix and no tiles.
 //! 2. Loops have extents above zero, index maps use the loops that they may
 //!    use and reach no farther than 2^40 elements. Arrays have the sizes that
 //!    loops and PEs say; level sums are those of the levels; zero points are
@@ -15,13 +16,13 @@
 //!    have ended.
 //! 5. A step reads only what was made before it by steps that it waits for,
 //!    directly or not: tensors, codes, sums.
-//! 6. Waves drive tiles of one layer, one replica and one PE that share their
+//! 6. Waves drive tiles of one matrix, one replica and one PE that share their
 //!    input lines; planes are those of the coding, each once, the least
 //!    significant first; the conversions of a plane cover each output once,
 //!    in cycles of at most as many as the PE's ADCs make.
 //! 7. Waves take positions x planes x conversion cycles, no PE is driven by
 //!    two steps at once, and all counts of the plan stay below 2^62.
-//! 8. A sum adds all tiles of its layer, each once, after waves have driven
+//! 8. A sum adds all tiles of its matrix, each once, after waves have driven
 //!    each output position of one input through one replica exactly once.
 //! 9. Every crossbar layer has one sum; every output of the model is made.
 //!

@@ -48,7 +48,7 @@ pub(super) struct CellSpec {
     /// How conductance follows level; `linear` spaces the levels evenly.
     pub kind: CellKindSpec,
     /// Levels of one cell; 8 means 0..7, so that a pair holds -7..+7.
-    #[schemars(range(min = 2, max = 4096))]
+    #[schemars(range(min = 2, max = 16384))]
     pub levels: u16,
     /// Conductance of level 0, in microsiemens.
     #[schemars(range(min = 0.0, max = 1e6))]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ohmc::compiler::CompileOptions;
 use ohmc::diagnostic::Explain;
 use ohmc::frontend::{self, Axis, FrontendError, FrontendOptions, Model, ModelFiles};
-use ohmc::graph::LayerKind;
+use ohmc::graph::{LayerKind, Obstacle};
 use ohmc::tensor::Tensor;
 use proptest::prelude::*;
 use tract_onnx::pb;
@@ -416,16 +416,16 @@ fn products_that_are_no_crossbar_layers_stay_digital_and_say_why() {
     let model = model.node("MatMul", &["square", "w"], "fc", vec![]).output("fc");
     let case = run(pipeline::read(model.bytes()).unwrap());
     assert_eq!(layer_names(&case.model), ["fc"]);
-    let reasons: Vec<&str> = case
+    let reasons: Vec<Obstacle> = case
         .model
         .graph
         .layers()
         .filter_map(|(_, layer)| match &layer.kind {
-            LayerKind::Digital(digital) => Some(digital.reason.as_str()),
+            LayerKind::Digital(digital) => digital.obstacle.clone(),
             LayerKind::Crossbar(_) => None,
         })
         .collect();
-    assert!(reasons.contains(&"activation times activation"), "{reasons:?}");
+    assert!(reasons.contains(&Obstacle::TwoActivations), "{reasons:?}");
 }
 
 /// A batch that is no longer one, in the middle of a model.

@@ -27,3 +27,4 @@ mod pipeline;
 mod plan_edits;
 mod snapshots;
 mod timing;
+mod zoo;

@@ -35,9 +35,11 @@ pub(super) fn add<'a>(plan: &'a ExecutionPlan, archive: &mut ArchiveWriter<'a>) 
     for (&id, layer) in &plan.layers {
         let (n_groups, n_rows, n_columns) =
             (layer.nest.n_groups(), layer.nest.n_rows(), layer.nest.n_columns());
-        archive.add(levels(id), move |writer| {
-            write_array(writer, &[n_groups, n_rows, n_columns], &layer.levels)
-        });
+        if layer.matrix == id {
+            archive.add(levels(id), move |writer| {
+                write_array(writer, &[n_groups, n_rows, n_columns], &layer.levels)
+            });
+        }
         archive.add(scales(id), move |writer| {
             write_array(writer, &[n_groups, n_columns], &layer.column_scales)
         });
@@ -68,7 +70,9 @@ pub(super) fn plan<R: Read + Seek>(
     let mut plan = form.chip.empty_plan();
     (plan.inputs, plan.outputs) = (plain(&form.inputs), plain(&form.outputs));
     for layer in &form.layers {
-        plan.layers.insert(layer.id.0, plan_layer(layer, archive)?);
+        let levels = layer.cells_of.and_then(|matrix| plan.layers.get(&matrix.0));
+        let levels = levels.map(|layer| layer.levels.clone());
+        plan.layers.insert(layer.id.0, plan_layer(layer, levels, archive)?);
     }
     plan.tiles = tiles(&form.tiles, archive)?;
     plan.steps = form.steps.iter().map(StepForm::step).collect();
@@ -99,8 +103,11 @@ fn id_flaws(form: &PlanForm) -> Vec<Flaw> {
     in_order.into_iter().filter(|(_, good)| !good).map(|(what, _)| flaw(what)).collect()
 }
 
+/// A layer; one that drives the cells of a layer before it has its `shared`
+/// levels.
 fn plan_layer<R: Read + Seek>(
     form: &LayerForm,
+    shared: Option<Vec<i16>>,
     archive: &mut ArchiveReader<R>,
 ) -> Result<PlanLayer, FormatError> {
     let (id, nest) = (form.id.0, form.nest());
@@ -108,7 +115,11 @@ fn plan_layer<R: Read + Seek>(
         let flaw = Flaw::entry(levels(id), "a matrix of its extents cannot be");
         return Err(FormatError::Invalid { file: archive.file().to_string(), flaws: vec![flaw] });
     };
-    let levels = archive.read_array(&levels(id), &[n_groups, n_rows, n_columns])?;
+    let n_levels = n_groups.checked_mul(n_rows).and_then(|n| n.checked_mul(n_columns));
+    let levels = match shared.filter(|levels| Some(levels.len()) == n_levels) {
+        Some(levels) => levels,
+        None => archive.read_array(&levels(id), &[n_groups, n_rows, n_columns])?,
+    };
     let columns = [n_groups, n_columns];
     Ok(PlanLayer {
         name: form.name.clone(),
@@ -116,6 +127,7 @@ fn plan_layer<R: Read + Seek>(
         output: form.output.0,
         coding: form.coding(),
         n_replicas: form.n_replicas,
+        matrix: form.cells_of.map_or(id, |matrix| matrix.0),
         level_sums: level_sums(&levels, n_rows, n_columns),
         levels,
         column_scales: archive.read_array(&scales(id), &columns)?,

@@ -88,6 +88,9 @@ pub(super) struct LayerForm {
     pub input: Id<TensorId>,
     pub output: Id<TensorId>,
     pub n_replicas: u32,
+    /// The layer whose cells it drives, where these are not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cells_of: Option<Id<LayerId>>,
     coding: CodingForm,
     loops: LoopsForm,
 }
@@ -285,6 +288,7 @@ impl LayerForm {
             input: Id(layer.input),
             output: Id(layer.output),
             n_replicas: layer.n_replicas,
+            cells_of: (layer.matrix != id).then_some(Id(layer.matrix)),
             coding: CodingForm {
                 bits: layer.coding.bits,
                 signed: layer.coding.signed,

@@ -40,7 +40,7 @@ fn graph() -> LayerGraph {
             })
             .collect();
     let tensor = TensorId::from_index;
-    let digital = DigitalLayer { op: "Relu".into(), macs_per_input: 0, reason: String::new() };
+    let digital = DigitalLayer { op: "Relu".into(), macs_per_input: 0, obstacle: None };
     let layers = [
         ("conv", LayerKind::Crossbar(crossbar(convolution(&[], &[2], &[3])))),
         ("depthwise", LayerKind::Crossbar(crossbar(convolution(&[3], &[], &[])))),
@@ -102,6 +102,8 @@ fn crossbar(nest: LoopNest) -> CrossbarLayer {
         weights: wave(n_weights, 0.7),
         bias: wave(n_columns, 1.3),
         nest,
+        codes: None,
+        matrix: None,
     }
 }
 

@@ -69,8 +69,8 @@ struct Made {
     tensors: BTreeMap<TensorId, Option<StepId>>,
     /// The step that encoded a layer's input.
     codes: BTreeMap<LayerId, StepId>,
-    /// Positions driven through each tile, and the steps that did.
-    waves: BTreeMap<WeightTileId, Vec<(Range<u32>, StepId)>>,
+    /// Positions of a layer driven through each tile, and the steps that did.
+    waves: BTreeMap<(LayerId, WeightTileId), Vec<(Range<u32>, StepId)>>,
     /// Sums of each layer.
     sums: BTreeMap<LayerId, u32>,
 }
@@ -168,7 +168,7 @@ impl Check<'_> {
             let what = format!("its planes are not those of the coding {}", plan_layer.coding);
             return self.fault(id, what);
         }
-        let Some(n_conversions) = self.tiles_together(id, *layer, tiles) else { return };
+        let Some(n_conversions) = self.tiles_together(id, plan_layer.matrix, tiles) else { return };
         let limit = self.plan.conversions_per_cycle;
         let mut next = 0;
         for round in conversions {
@@ -191,16 +191,16 @@ impl Check<'_> {
             self.fault(id, format!("it takes {} cycles, its waves {cycles}", step.cycles));
         }
         for &tile in tiles {
-            self.made.waves.entry(tile).or_default().push((positions.clone(), id));
+            self.made.waves.entry((*layer, tile)).or_default().push((positions.clone(), id));
         }
     }
 
-    /// Conversions of tiles that can be driven together; `None` if they
-    /// cannot.
+    /// Conversions of tiles of a matrix that can be driven together; `None` if
+    /// they cannot.
     fn tiles_together(
         &mut self,
         id: StepId,
-        layer: LayerId,
+        matrix: LayerId,
         tiles: &[WeightTileId],
     ) -> Option<u32> {
         let plan = self.plan;
@@ -211,11 +211,11 @@ impl Check<'_> {
             return None;
         };
         let distinct: BTreeSet<_> = tiles.iter().collect();
-        let together = first.layer == layer
+        let together = first.layer == matrix
             && distinct.len() == tiles.len()
             && rest.iter().all(|place| {
                 (place.layer, place.replica, place.pe, place.input_line)
-                    == (layer, first.replica, first.pe, first.input_line)
+                    == (matrix, first.replica, first.pe, first.input_line)
                     && (&place.groups, &place.rows) == (&first.groups, &first.rows)
             });
         if !together {
@@ -231,8 +231,9 @@ impl Check<'_> {
             return self.fault(id, format!("{layer} is not a crossbar layer"));
         };
         let given: BTreeSet<_> = tiles.iter().copied().collect();
+        let matrix = plan_layer.matrix;
         let own: BTreeSet<_> =
-            plan.tiles.iter().filter(|(_, t)| t.place.layer == layer).map(|(id, _)| id).collect();
+            plan.tiles.iter().filter(|(_, t)| t.place.layer == matrix).map(|(id, _)| id).collect();
         if given.len() != tiles.len() || given != own {
             self.fault(id, format!("it does not add each tile of {layer} once"));
         }
@@ -240,7 +241,7 @@ impl Check<'_> {
         // take the same.
         let mut by_replica: BTreeMap<u32, Vec<Range<u32>>> = BTreeMap::new();
         for tile in own {
-            let waves = self.made.waves.get(&tile).cloned().unwrap_or_default();
+            let waves = self.made.waves.get(&(layer, tile)).cloned().unwrap_or_default();
             for (_, maker) in &waves {
                 self.waits_for(id, step, *maker, "sums");
             }

@@ -22,6 +22,9 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
         let what = layer_faults(plan_layer);
         faults.extend(what.into_iter().map(|what| PlanFault::Layer { layer, what }));
     }
+    if faults.is_empty() {
+        faults.extend(matrix_faults(plan));
+    }
     if !faults.is_empty() {
         return faults;
     }
@@ -127,10 +130,37 @@ fn level_faults(layer: &PlanLayer, n_rows: usize, n_columns: usize) -> Option<St
     ))
 }
 
+/// Layers that drive cells of another.
+fn matrix_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
+    let mut faults = Vec::new();
+    for (&layer, plan_layer) in &plan.layers {
+        let matrix = plan_layer.matrix;
+        if matrix == layer {
+            continue;
+        }
+        let sizes = |layer: &PlanLayer| {
+            (layer.nest.n_groups(), layer.nest.n_rows(), layer.nest.n_columns(), layer.n_replicas)
+        };
+        let same = plan.layers.get(&matrix).is_some_and(|first| {
+            first.matrix == matrix
+                && sizes(first) == sizes(plan_layer)
+                && first.levels == plan_layer.levels
+        });
+        if !same {
+            let what = format!("it drives the cells of {matrix}, whose matrix is another");
+            faults.push(PlanFault::Layer { layer, what });
+        }
+    }
+    faults
+}
+
 fn tile_faults(plan: &ExecutionPlan, place: &WeightTile) -> Vec<String> {
     let Some(layer) = plan.layers.get(&place.layer) else {
         return vec![format!("{} is not a crossbar layer of the plan", place.layer)];
     };
+    if layer.matrix != place.layer {
+        return vec![format!("it is of {}, which drives the cells of another", place.layer)];
+    }
     let nest = &layer.nest;
     let within = |range: &Range<u32>, n: usize| range.start < range.end && range.end as usize <= n;
     let mut faults = Vec::new();
@@ -178,6 +208,9 @@ fn conservation_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     }
     let mut faults = Vec::new();
     for (&layer, plan_layer) in &plan.layers {
+        if plan_layer.matrix != layer {
+            continue;
+        }
         // A plan file may claim billions of replicas: those that are there are
         // walked, those that are not are only counted.
         let there = matrices.range((layer, 0)..=(layer, u32::MAX));

@@ -169,7 +169,7 @@ fn values_of_the_wrong_type_or_outside_their_limits_all_at_once() {
             "  --> prototype.yaml:1:7: `name`",
             "error: `cell.kind` must be `linear`, found the number `3`",
             "  --> prototype.yaml:3:9: `cell.kind`",
-            "error: `cell.levels` must be a whole number from 2 to 4096, found nothing",
+            "error: `cell.levels` must be a whole number from 2 to 16384, found nothing",
             "  --> prototype.yaml:4:9: `cell.levels`",
             "error: `cell.conductance_max_us` must be a number from 0 to 1e6, or `as-levels`, \
              found `as-level`",
