@@ -25,5 +25,6 @@ mod onnx;
 mod physics;
 mod pipeline;
 mod plan_edits;
+mod rounding;
 mod snapshots;
 mod timing;
