@@ -8,8 +8,9 @@ use crate::entity::TensorId;
 use crate::frontend::Model;
 use crate::mapping::{self, Mapping, MappingError, MappingOptions};
 use crate::quantize::{
-    self, Calibration, Collector, QuantizeError, QuantizeOptions, QuantizedLayers,
+    self, Calibration, Collector, QuantizeError, QuantizeOptions, QuantizedLayers, WeightRule,
 };
+use crate::refine::{self, LayerGain, RefineError};
 use crate::runtime::digital::{Cut, Value};
 use crate::runtime::{self, RunError};
 use crate::schedule::{self, ExecutionPlan, PlanFault, PlanParts};
@@ -30,6 +31,8 @@ pub struct CompileOptions {
 pub struct Compiled {
     /// The integers.
     pub quantized: QuantizedLayers,
+    /// What rounding by errors gained, layer by layer; empty without it.
+    pub gains: Vec<LayerGain>,
     /// Where each sits.
     pub mapping: Mapping,
     /// What is to be done.
@@ -42,6 +45,9 @@ pub enum CompileError {
     /// Integers could not be chosen.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// Weights could not be rounded by their errors.
+    #[error(transparent)]
+    Refine(#[from] RefineError),
     /// The model does not fit the chip.
     #[error(transparent)]
     Mapping(#[from] MappingError),
@@ -57,6 +63,7 @@ impl Explain for CompileError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
             Self::Quantize(error) => error.diagnostics(),
+            Self::Refine(error) => error.diagnostics(),
             Self::Mapping(error) => error.diagnostics(),
             Self::Adc(error) => error.diagnostics(),
             Self::Verify(_) => vec![
@@ -80,7 +87,15 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     let graph = &model.graph;
     // Integers first: everything after computes in them alone.
-    let quantized = quantize::quantize(graph, calibration, target, &options.quantize)?;
+    let mut quantized = quantize::quantize(graph, calibration, target, &options.quantize)?;
+    // Each by itself so far; what their errors do together needs inputs.
+    let gains = match options.quantize.weights {
+        WeightRule::SecondOrder => {
+            let corrections = options.quantize.corrections;
+            refine::refine(model, &mut quantized, calibration, &target.cell, corrections)?
+        }
+        WeightRule::PerColumn | WeightRule::Plain => Vec::new(),
+    };
     // Where each integer sits decides which currents meet on a line ...
     let mapping = mapping::map(graph, target, &options.mapping)?;
     // ... and so over which range its ADC converts.
@@ -92,7 +107,7 @@ pub fn compile(
     if !faults.is_empty() {
         return Err(CompileError::Verify(faults));
     }
-    Ok(Compiled { quantized, mapping, plan })
+    Ok(Compiled { quantized, gains, mapping, plan })
 }
 
 /// Gathers a calibration by running the model in floating point.
@@ -104,7 +119,13 @@ pub struct Calibrator<'a> {
     /// What makes them; `None` for a model without crossbar layers.
     cut: Option<Cut>,
     collector: Collector,
+    /// Inputs that may still be kept.
+    n_keep: usize,
 }
+
+/// Values of a model's largest tensor for all inputs that are kept, at most:
+/// [`crate::refine`] has a few such tensors in memory.
+const KEPT_VALUES: usize = 1 << 24;
 
 impl<'a> Calibrator<'a> {
     /// A calibrator for about `n_expected` inputs from `source`.
@@ -125,7 +146,15 @@ impl<'a> Calibrator<'a> {
             [] => None,
             read => Some(Cut::new(model, model.graph.inputs(), read)?),
         };
-        Ok(Self { model, read, cut, collector: Collector::new(source, n_expected) })
+        Ok(Self { model, read, cut, collector: Collector::new(source, n_expected), n_keep: 0 })
+    }
+
+    /// Also keeps inputs, for second-order rounding: all that come, or as many
+    /// as leave every tensor of the model below 2^24 values.
+    #[must_use]
+    pub fn keeping_inputs(mut self) -> Self {
+        self.n_keep = (KEPT_VALUES / runtime::largest_tensor(self.model)).max(1);
+        self
     }
 
     /// Looks at one batch of inputs.
@@ -155,6 +184,10 @@ impl<'a> Calibrator<'a> {
             self.collector.add(matrix, &crossbar.nest, value.shape(), values, n_batch);
         }
         self.collector.count(n_inputs);
+        if self.n_keep > 0 {
+            self.n_keep = self.n_keep.saturating_sub(n_batch);
+            self.collector.keep(inputs);
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! # The pipeline
 //!
 //! ```text
-//! model.onnx --frontend--> LayerGraph --quantize--> integers --mapping--> Mapping --schedule--> ExecutionPlan
+//! model.onnx --frontend--> LayerGraph --quantize, refine--> integers --mapping--> Mapping --schedule--> ExecutionPlan
 //!                                                                                                    |
 //! target.yaml --> Target (second argument of every stage, never stored inside one)                   v
 //!                          data --> runtime: the plan on a Chip, digital stages beside it --> outputs
@@ -16,6 +16,7 @@
 //! | [`frontend`] | an ONNX file | [`LayerGraph`]: crossbar layers (a constant matrix times an activation) and digital layers (all else) | |
 //! | [`graph`] | | what is computed, its order, its verifier | `--emit graph` |
 //! | [`quantize`] | [`Calibration`], weights | levels, scales, input codes | `--emit graph` |
+//! | [`refine`] | those, the calibration's inputs | the same, rounded by what errors do together | `--emit graph` |
 //! | [`mapping`] | matrices | [`mapping::Mapping`]: where each weight sits | `--emit mapping` |
 //! | [`schedule`] | mapping, integers | [`ExecutionPlan`]: when each PE is driven, converted, accumulated | `--emit plan` |
 //! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | |
@@ -93,6 +94,7 @@ pub mod frontend;
 pub mod graph;
 pub mod mapping;
 pub mod quantize;
+pub mod refine;
 pub mod report;
 pub mod runtime;
 pub mod schedule;

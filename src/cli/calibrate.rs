@@ -22,7 +22,7 @@ use rand_distr::StandardNormal;
 use super::error::CliError;
 use super::files;
 use super::items::Items;
-use super::options::Compilation;
+use super::options::{Compilation, Weights};
 use super::progress::Progress;
 use super::render;
 
@@ -109,6 +109,9 @@ impl Calibrating<'_> {
         let limit = self.compilation.calibration_limit();
         let n_expected = data.len().unwrap_or(limit);
         let mut calibrator = Calibrator::new(self.model, source, n_expected)?;
+        if matches!(self.compilation.weights, None | Some(Weights::SecondOrder)) {
+            calibrator = calibrator.keeping_inputs();
+        }
         let progress = Progress::start("calibrating", Some(n_expected));
         while let Some(batch) = self.items.next(&mut data)? {
             calibrator.add(&batch.inputs.tensors, batch.n as u64)?;
@@ -141,6 +144,11 @@ impl Calibrating<'_> {
         )]);
         let source = format!("synthetic ({})", kinds.join("; "));
         let mut calibrator = Calibrator::new(self.model, source, n_inputs as u64)?;
+        // What is made up tells nothing of how errors act together, so only
+        // who asks for it gets it.
+        if self.compilation.weights == Some(Weights::SecondOrder) {
+            calibrator = calibrator.keeping_inputs();
+        }
         let mut data = made.iter().map(Made::open).collect::<Result<Vec<_>, _>>()?;
         let progress = Progress::start("calibrating", Some(n_inputs as u64));
         loop {

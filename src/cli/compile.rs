@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ohmc::format::PlanFile;
-use ohmc::{mapping, quantize, schedule};
+use ohmc::{mapping, quantize, refine, schedule};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -140,7 +140,8 @@ fn summary_text(prepared: &Prepared) -> String {
          multiplications {} on arrays, {} digital\n\
          one input       {} cycles, {:.1} us; a stream of inputs {} cycles each, {:.1} us\n\
          preprocessing   {}\n\
-         calibration     {}\n",
+         calibration     {}\n\
+         {}",
         report.model,
         report.target,
         counted(report.layers.len() as u64, "layer"),
@@ -155,6 +156,7 @@ fn summary_text(prepared: &Prepared) -> String {
         us(counts.interval_cycles),
         report.preprocessing,
         report.calibration,
+        prepared.made.as_ref().map_or(String::new(), Made::rounding_text),
     )
 }
 
@@ -177,6 +179,7 @@ fn summary_json(prepared: &Prepared, plan: Option<String>) -> Value {
         "interval_cycles": counts.interval_cycles,
         "preprocessing": report.preprocessing,
         "calibration": report.calibration,
+        "rounding": prepared.made.as_ref().and_then(Made::rounding_json),
     })
 }
 
@@ -185,7 +188,8 @@ impl Stage {
         let graph = &prepared.model.graph;
         match (self, &prepared.made) {
             (Self::Graph, Some(made)) => {
-                format!("{graph}{}", quantize::layers_text(graph, &made.quantized))
+                let integers = quantize::layers_text(graph, &made.quantized);
+                format!("{graph}{integers}{}", refine::gains_text(&made.gains))
             }
             (Self::Mapping, Some(made)) => mapping::mapping_text(&made.mapping, graph),
             (Self::Plan, _) => schedule::plan_text(&prepared.plan),

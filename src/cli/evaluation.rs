@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::output::counted;
-use super::prepare::Prepared;
+use super::prepare::{Made, Prepared};
 use super::score::{Distance, Recorded, mean_and_sd};
 
 /// What the model in floating point gives.
@@ -106,6 +106,9 @@ impl Evaluation<'_> {
             "preprocessing": prepared.preprocess.describe(),
             "calibration": calibration,
         });
+        if let Some(rounding) = prepared.made.as_ref().and_then(Made::rounding_json) {
+            json["rounding"] = rounding;
+        }
         let from_float = self.distances(|trial| &trial.from_float);
         if !from_float.is_empty() {
             json["relative_error"] = from_float
@@ -181,6 +184,7 @@ impl Evaluation<'_> {
         text += &format!("preprocessing   {}\n", prepared.preprocess.describe());
         if let Some(made) = &prepared.made {
             text += &format!("calibration     {}\n", made.calibration);
+            text += &made.rounding_text();
         }
         let memory = peak_memory_bytes().map_or(String::new(), |bytes| {
             format!(", {:.0} MB of memory at most", bytes as f64 / 1e6)

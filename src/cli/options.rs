@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::frontend::{Axis, FrontendOptions, Model};
-use ohmc::quantize::{InputRule, QuantizeOptions, RangeRule, WeightRule};
+use ohmc::quantize::{Calibration, Corrections, InputRule, QuantizeOptions, RangeRule, WeightRule};
 use ohmc::target::Override;
 
 use super::error::CliError;
@@ -45,10 +45,16 @@ pub struct Compilation {
     #[arg(long, value_name = "FILE")]
     pub save_calibration: Option<PathBuf>,
 
-    /// How weights become levels: with a scale for each output column that
-    /// makes the least error, or with one scale a layer [default: per-column].
+    /// How weights become levels: by what their errors do to the outputs of
+    /// calibration data, each at its nearest level with a scale for each output
+    /// column, or with one scale a layer [default: second-order where there is
+    /// calibration data, else per-column].
     #[arg(long, value_name = "RULE")]
     pub weights: Option<Weights>,
+
+    /// Leave out a part of second-order rounding; repeatable.
+    #[arg(long, value_name = "PART")]
+    pub without: Vec<Part>,
 
     /// Range that input codes cover: of least squared error (mse), of a share
     /// of the values (percentile:99.9), or of all (minmax) [default: mse].
@@ -71,12 +77,27 @@ pub struct Compilation {
 }
 
 /// `--weights`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Weights {
+    /// By what errors do together to the outputs.
+    SecondOrder,
     /// A scale for each output column, of least squared error.
     PerColumn,
     /// One scale a layer, nearest level.
     Plain,
+}
+
+/// `--without`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Weights that make up for the errors of layers before.
+    Compensation,
+    /// Scales fitted once levels are known.
+    Scales,
+    /// Biases that take off the mean error.
+    Bias,
+    /// Scales chosen with the errors of cells in mind.
+    Cells,
 }
 
 /// `--inputs-coding`.
@@ -99,6 +120,7 @@ impl Compilation {
             ("--calibration-limit", self.calibration_limit.is_some()),
             ("--save-calibration", self.save_calibration.is_some()),
             ("--weights", self.weights.is_some()),
+            ("--without", !self.without.is_empty()),
             ("--range", self.range.is_some()),
             ("--inputs-coding", self.inputs_coding.is_some()),
             ("--replicas", !self.replicas.is_empty()),
@@ -120,9 +142,11 @@ impl Compilation {
         FrontendOptions { shapes: self.shapes.iter().cloned().collect() }
     }
 
-    /// What is chosen about quantisation.
-    pub fn quantize(&self) -> QuantizeOptions {
+    /// What is chosen about quantisation with what was seen.
+    pub fn quantize(&self, calibration: &Calibration) -> QuantizeOptions {
         let weights = match self.weights {
+            Some(Weights::SecondOrder) => WeightRule::SecondOrder,
+            None if !calibration.batches.is_empty() => WeightRule::SecondOrder,
             Some(Weights::PerColumn) => WeightRule::PerColumn,
             Some(Weights::Plain) => WeightRule::Plain,
             None => WeightRule::default(),
@@ -132,7 +156,14 @@ impl Compilation {
             Some(InputsCoding::Affine) => InputRule::Affine,
             None => InputRule::default(),
         };
-        QuantizeOptions { weights, range: self.range.unwrap_or_default(), inputs }
+        let has = |part| !self.without.contains(&part);
+        let corrections = Corrections {
+            compensation: has(Part::Compensation),
+            scales: has(Part::Scales),
+            bias: has(Part::Bias),
+            cells: has(Part::Cells),
+        };
+        QuantizeOptions { weights, range: self.range.unwrap_or_default(), inputs, corrections }
     }
 }
 

@@ -14,10 +14,13 @@ use ohmc::format::{self, PlanFile, PreprocessForm};
 use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
 use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
 use ohmc::quantize::{Calibration, QuantizedLayers};
+use ohmc::refine::{self, LayerGain};
 use ohmc::report::{Report, ReportParts};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::target::{Target, builtin};
 use ohmc::tensor::ElementType;
+
+use serde_json::{Value, json};
 
 use super::calibrate::Calibrating;
 use super::error::CliError;
@@ -76,6 +79,8 @@ pub struct Made {
     pub calibration: Source,
     /// The integers.
     pub quantized: QuantizedLayers,
+    /// What rounding by errors gained, by layer.
+    pub gains: Vec<LayerGain>,
     /// Where each sits.
     pub mapping: Mapping,
 }
@@ -177,7 +182,7 @@ impl Request<'_> {
             measures: self.measures,
         }
         .calibration()?;
-        let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
+        let chosen = CompileOptions { quantize: self.compilation.quantize(&calibration), mapping };
         let compiling = Progress::start("compiling", None);
         let compiled =
             compiler::compile(&model, &target, &calibration, &chosen).map_err(|error| {
@@ -197,6 +202,7 @@ impl Request<'_> {
             options,
             calibration: Source::of(calibration),
             quantized: compiled.quantized,
+            gains: compiled.gains,
             mapping: compiled.mapping,
         };
         let (plan, made) = (compiled.plan, Some(made));
@@ -214,6 +220,23 @@ impl Request<'_> {
         };
         let replicas = self.compilation.replicas.iter().cloned().collect();
         Ok(MappingOptions { replicas, floorplan })
+    }
+}
+
+impl Made {
+    /// What each part of rounding gained, a line for people; empty without.
+    pub fn rounding_text(&self) -> String {
+        refine::mean_gains(&self.gains).map_or(String::new(), |means| {
+            let layers = counted(self.gains.len() as u64, "layer");
+            let parts = refine::parts(&means);
+            format!("rounding        outputs off by {parts}; mean of {layers}\n")
+        })
+    }
+
+    /// The same for scripts.
+    pub fn rounding_json(&self) -> Option<Value> {
+        let means = refine::mean_gains(&self.gains)?;
+        Some(means.iter().map(|(part, error)| (part.to_string(), json!(error))).collect())
     }
 }
 

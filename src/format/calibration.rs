@@ -5,9 +5,10 @@
 //!                        range and number of samples
 //! histogram/0.npy        u64 [bin], of the layer that stands first
 //! samples/0.npy          f32 [sample][group and row]
+//! inputs/0/0.npy         of each batch that was kept, each input of the model
 //! ```
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ use super::reader::ArchiveReader;
 use super::text::Exact;
 use super::{Flaw, FormatError, json};
 use crate::quantize::{Calibration, Histogram, LayerStatistics};
+use crate::tensor::{Tensor, Values};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,15 @@ struct CalibrationForm {
     source: String,
     n_inputs: u64,
     layers: Vec<LayerForm>,
+    /// Of every batch that was kept, every input.
+    inputs: Vec<Vec<InputForm>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputForm {
+    element_type: String,
+    shape: Vec<usize>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +55,10 @@ fn histogram(index: usize) -> String {
     format!("histogram/{index}.npy")
 }
 
+fn input(batch: usize, index: usize) -> String {
+    format!("inputs/{batch}/{index}.npy")
+}
+
 fn samples(index: usize) -> String {
     format!("samples/{index}.npy")
 }
@@ -60,6 +75,7 @@ pub fn write_calibration(calibration: &Calibration) -> Result<Vec<u8>, FormatErr
         source: calibration.source.clone(),
         n_inputs: calibration.n_inputs,
         layers: calibration.layers.iter().map(|(name, layer)| layer_form(name, layer)).collect(),
+        inputs: calibration.batches.iter().map(|b| b.iter().map(input_form).collect()).collect(),
     };
     let text = json::text(&form).map_err(failed)?;
     let mut archive = ArchiveWriter::new(kind);
@@ -70,7 +86,50 @@ pub fn write_calibration(calibration: &Calibration) -> Result<Vec<u8>, FormatErr
         let shape = [form.n_samples, form.sample_length];
         archive.add(samples(index), move |writer| write_array(writer, &shape, &layer.samples));
     }
+    for (batch, inputs) in calibration.batches.iter().enumerate() {
+        for (index, tensor) in inputs.iter().enumerate() {
+            archive.add(input(batch, index), move |writer| write_tensor(writer, tensor));
+        }
+    }
     archive.finish()
+}
+
+fn input_form(tensor: &Tensor) -> InputForm {
+    let element_type = tensor.values.element_type().to_string();
+    InputForm { element_type, shape: tensor.shape.clone() }
+}
+
+fn write_tensor(writer: &mut dyn Write, tensor: &Tensor) -> io::Result<()> {
+    let shape = &tensor.shape;
+    match &tensor.values {
+        Values::F32(v) => write_array(writer, shape, v),
+        Values::F64(v) => write_array(writer, shape, v),
+        Values::U8(v) => write_array(writer, shape, v),
+        Values::I8(v) => write_array(writer, shape, v),
+        Values::I32(v) => write_array(writer, shape, v),
+        Values::I64(v) => write_array(writer, shape, v),
+        Values::Bool(v) => write_array(writer, shape, v),
+    }
+}
+
+/// One kept input; `None` for an element type that there is not.
+fn read_tensor(
+    archive: &mut ArchiveReader<Cursor<&[u8]>>,
+    name: &str,
+    form: InputForm,
+) -> Result<Option<Tensor>, FormatError> {
+    let InputForm { element_type, shape } = form;
+    let values = match element_type.as_str() {
+        "f32" => Values::F32(archive.read_array(name, &shape)?),
+        "f64" => Values::F64(archive.read_array(name, &shape)?),
+        "u8" => Values::U8(archive.read_array(name, &shape)?),
+        "i8" => Values::I8(archive.read_array(name, &shape)?),
+        "i32" => Values::I32(archive.read_array(name, &shape)?),
+        "i64" => Values::I64(archive.read_array(name, &shape)?),
+        "bool" => Values::Bool(archive.read_array(name, &shape)?),
+        _ => return Ok(None),
+    };
+    Ok(Tensor::new(shape, values))
 }
 
 fn layer_form(name: &str, layer: &LayerStatistics) -> LayerForm {
@@ -102,7 +161,7 @@ pub fn read_calibration(bytes: &[u8], file: &str) -> Result<Calibration, FormatE
     let mut archive = ArchiveReader::open(Cursor::new(bytes), file, Kind::Calibration)?;
     let text = archive.read_text(document)?;
     let form: CalibrationForm = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
-    let CalibrationForm { source, n_inputs, layers } = form;
+    let CalibrationForm { source, n_inputs, layers, inputs: kept } = form;
     let mut calibration = Calibration { source, n_inputs, ..Calibration::default() };
     for (index, layer) in layers.into_iter().enumerate() {
         let counts: Vec<u64> = archive.read_array(&histogram(index), &[layer.n_bins])?;
@@ -116,6 +175,15 @@ pub fn read_calibration(bytes: &[u8], file: &str) -> Result<Calibration, FormatE
         if calibration.layers.insert(name.clone(), statistics).is_some() {
             return Err(invalid(format!("there are two layers `{name}`")));
         }
+    }
+    for (batch, forms) in kept.into_iter().enumerate() {
+        let mut tensors = Vec::with_capacity(forms.len());
+        for (index, form) in forms.into_iter().enumerate() {
+            let name = input(batch, index);
+            let tensor = read_tensor(&mut archive, &name, form)?;
+            tensors.push(tensor.ok_or_else(|| invalid(format!("`{name}` is of no known type")))?);
+        }
+        calibration.batches.push(tensors);
     }
     archive.finish()?;
     Ok(calibration)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Histogram, QuantizeError};
 use crate::graph::{CrossbarLayer, Extent, Layer, LoopNest, LoopRef, unflatten};
+use crate::tensor::Tensor;
 
 /// Input vectors kept of each layer, spread over inputs and positions: enough
 /// for the tails of a tile's currents, little enough to store.
@@ -30,6 +31,10 @@ pub struct Calibration {
     pub n_inputs: u64,
     /// What they were: a data set's name, or that they were synthetic.
     pub source: String,
+    /// Some of these inputs themselves, as the model takes them, where they
+    /// were kept: `[batch][input of the model]`. Second-order rounding runs
+    /// them.
+    pub batches: Vec<Vec<Tensor>>,
 }
 
 impl Calibration {
@@ -79,6 +84,11 @@ impl Collector {
     /// Counts inputs; once a batch.
     pub fn count(&mut self, n_inputs: u64) {
         self.calibration.n_inputs += n_inputs;
+    }
+
+    /// Keeps a batch of inputs.
+    pub fn keep(&mut self, inputs: &[Tensor]) {
+        self.calibration.batches.push(inputs.to_vec());
     }
 
     /// Adds what a layer reads in one batch of `n_batch` inputs: the values of

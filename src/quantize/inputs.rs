@@ -81,12 +81,59 @@ pub(super) fn own(codes: Option<OwnCodes>, bits_max: u8) -> Option<InputCoding> 
     (bits <= bits_max).then_some(InputCoding { bits, signed, scale, zero_point })
 }
 
-/// The coding for a layer's inputs.
+/// The coding for a layer's inputs. `cell_error` is the variance of a weight by
+/// its cells' errors over the mean square of the layer's weights; 0 leaves it
+/// out of account.
 pub(super) fn choose(
     statistics: &LayerStatistics,
     bits: u8,
     options: &QuantizeOptions,
+    cell_error: f64,
 ) -> InputCoding {
+    let coding = by_sign(statistics, bits, options);
+    match options.range {
+        RangeRule::Mse if cell_error > 0.0 && bits > 1 => {
+            centred(coding, &statistics.inputs, cell_error)
+        }
+        _ => coding,
+    }
+}
+
+/// The coding of least error where cells err too.
+///
+/// An array multiplies codes, so what a cell is off by is multiplied with the
+/// distance of the input from the value of code 0. Two's complement with a zero
+/// point puts that value among the inputs, for a coarser step: the errors of
+/// cells then fall on what varies in the inputs rather than on their mean.
+fn centred(start: InputCoding, histogram: &Histogram, cell_error: f64) -> InputCoding {
+    /// Zero points that are tried, in 128ths of the codes below zero.
+    const SHARES: i32 = 128;
+    let error = |coding: &InputCoding| {
+        let zero = -f64::from(coding.scale) * f64::from(coding.zero_point);
+        let driven: f64 = histogram.bins().map(|(x, n)| n * (x - zero) * (x - zero)).sum();
+        let driven = driven + histogram.zeros() as f64 * zero * zero;
+        squared_error(histogram, coding) + cell_error * driven
+    };
+    let signed = InputCoding { signed: true, zero_point: 0, ..start };
+    let reach = f64::from(histogram.max().max(-histogram.min()));
+    let (mut best, mut least) = (start, error(&start));
+    for share in (0..SHARES).step_by(4) {
+        let zero_point = signed.min_code() * share / SHARES;
+        let top = f64::from(signed.max_code() - zero_point);
+        for step in (20..=100).step_by(2) {
+            let scale = positive(reach / top * f64::from(step) / 100.0);
+            let coding = InputCoding { scale, zero_point, ..signed };
+            let error = error(&coding);
+            if error < least {
+                (best, least) = (coding, error);
+            }
+        }
+    }
+    best
+}
+
+/// Unsigned for inputs that are never negative, as the rule says for others.
+fn by_sign(statistics: &LayerStatistics, bits: u8, options: &QuantizeOptions) -> InputCoding {
     let histogram = &statistics.inputs;
     if histogram.min() >= 0.0 {
         let coding = InputCoding { bits, signed: false, scale: 1.0, zero_point: 0 };
@@ -183,12 +230,12 @@ mod tests {
     #[test]
     fn positive_inputs_are_unsigned_and_mixed_ones_signed() {
         let options = QuantizeOptions { range: RangeRule::MinMax, ..Default::default() };
-        let unsigned = choose(&statistics(&[0.0, 2.55]), 8, &options);
+        let unsigned = choose(&statistics(&[0.0, 2.55]), 8, &options, 0.0);
         assert_eq!(
             (unsigned.signed, unsigned.encode(2.55), unsigned.encode(-1.0)),
             (false, 255, 0)
         );
-        let signed = choose(&statistics(&[-1.27, 0.5]), 8, &options);
+        let signed = choose(&statistics(&[-1.27, 0.5]), 8, &options, 0.0);
         assert_eq!((signed.signed, signed.encode(-1.27), signed.encode(9.0)), (true, -127, 127));
     }
 
@@ -199,7 +246,7 @@ mod tests {
             inputs: InputRule::Affine,
             ..Default::default()
         };
-        let coding = choose(&statistics(&[-0.1, 5.0]), 8, &options);
+        let coding = choose(&statistics(&[-0.1, 5.0]), 8, &options, 0.0);
         assert_eq!((coding.encode(-0.1), coding.encode(5.0)), (0, 255));
         assert_eq!(coding.encode(0.0), coding.zero_point);
     }
@@ -208,13 +255,28 @@ mod tests {
     fn least_squares_clips_an_outlier_that_costs_more_than_it_brings() {
         let mut values: Vec<f32> = (0..100_000).map(|i| i as f32 / 100_000.0).collect();
         values.push(4.0);
-        let mse = choose(&statistics(&values), 4, &QuantizeOptions::default());
+        let mse = choose(&statistics(&values), 4, &QuantizeOptions::default(), 0.0);
         assert!(mse.scale < 2.0 / 15.0, "scale {}", mse.scale);
     }
 
     #[test]
+    fn cells_that_err_ask_for_codes_around_the_mean() {
+        // Between 0 and 1, mostly far from 0.
+        let values: Vec<f32> = (0..10_000).map(|i| 1.0 - (i * i) as f32 / 1e8).collect();
+        let options = QuantizeOptions::default();
+        let exact = choose(&statistics(&values), 8, &options, 0.0);
+        assert_eq!((exact.signed, exact.zero_point), (false, 0));
+        let noisy = choose(&statistics(&values), 8, &options, 0.01);
+        let zero = -noisy.scale * noisy.zero_point as f32;
+        assert!(noisy.signed && (0.4..0.9).contains(&zero), "{noisy}");
+        // Hardly any cell error is not worth a coarser step.
+        let nearly = choose(&statistics(&values), 8, &options, 1e-9);
+        assert!(!nearly.signed, "{nearly}");
+    }
+
+    #[test]
     fn a_layer_that_never_saw_a_value_still_has_a_scale() {
-        let coding = choose(&LayerStatistics::default(), 8, &QuantizeOptions::default());
+        let coding = choose(&LayerStatistics::default(), 8, &QuantizeOptions::default(), 0.0);
         assert!(coding.scale > 0.0);
     }
 }

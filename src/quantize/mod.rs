@@ -17,6 +17,9 @@
 //! Ranges come from a [`Calibration`], which can be stored: everything here is
 //! a pure function of it, of the weights and of the target, in plain IEEE
 //! arithmetic, so a stored calibration gives the same integers everywhere.
+//!
+//! This is each weight and each layer for itself. [`crate::refine`] looks at
+//! what the errors do together.
 
 mod calibration;
 mod histogram;
@@ -28,7 +31,8 @@ pub use calibration::{Calibration, Collector, LayerStatistics, SAMPLE_ROWS};
 pub use histogram::Histogram;
 pub use inputs::{InputCoding, InputRule, RangeRule};
 pub use print::layers_text;
-pub use weights::WeightRule;
+pub(crate) use weights::nearest;
+pub use weights::{Corrections, WeightRule};
 
 use std::collections::BTreeMap;
 
@@ -50,6 +54,8 @@ pub struct QuantizedLayer {
     pub weight_scales: Vec<f32>,
     /// How inputs become codes.
     pub coding: InputCoding,
+    /// Added to every real output, `[group][column]`.
+    pub bias: Vec<f32>,
 }
 
 /// The integers of all crossbar layers.
@@ -64,6 +70,8 @@ pub struct QuantizeOptions {
     pub range: RangeRule,
     /// How codes are laid over a range that has negative values.
     pub inputs: InputRule,
+    /// What second-order rounding does beside rounding.
+    pub corrections: Corrections,
 }
 
 /// Why a layer could not be quantised.
@@ -108,13 +116,22 @@ pub fn quantize(
         .map(|(id, _, crossbar)| {
             // Layers that share their cells share what was seen, too.
             let statistics = calibration.layer(graph.layer(graph.matrix_of(id)), crossbar)?;
+            let (levels, weight_scales) = weights::levels(crossbar, max_level, options.weights);
+            let cell_error = match options.weights {
+                WeightRule::SecondOrder if options.corrections.cells => {
+                    let square = |&level: &i16| f64::from(level) * f64::from(level);
+                    let squares: f64 = levels.iter().map(square).sum();
+                    target.cell.pair_variance() * levels.len() as f64 / squares.max(1.0)
+                }
+                _ => 0.0,
+            };
             let bits = target.readout.input_bits;
             let coding = match inputs::own(crossbar.codes, bits) {
                 Some(coding) => coding,
-                None => inputs::choose(statistics, bits, options),
+                None => inputs::choose(statistics, bits, options, cell_error),
             };
-            let (levels, weight_scales) = weights::levels(crossbar, max_level, options.weights);
-            Ok((id, QuantizedLayer { levels, max_level, weight_scales, coding }))
+            let bias = crossbar.bias.clone();
+            Ok((id, QuantizedLayer { levels, max_level, weight_scales, coding, bias }))
         })
         .collect()
 }

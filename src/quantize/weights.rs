@@ -11,9 +11,33 @@ pub enum WeightRule {
     /// nothing: it is one digital multiply per output that is there anyway.
     #[default]
     PerColumn,
+    /// As `PerColumn`, then rounded again one layer after the other by what the
+    /// calibration's inputs do to the outputs: [`crate::refine`].
+    SecondOrder,
     /// One scale a layer, its largest weight at the top level, every weight at
     /// the nearest level: the way of Yao et al. 2020.
     Plain,
+}
+
+/// What second-order rounding does beside rounding; all of it unless said
+/// otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corrections {
+    /// Weights aim at making up for what layers before did to their inputs.
+    pub compensation: bool,
+    /// The scale of a column is fitted again once its levels are known.
+    pub scales: bool,
+    /// The mean error of a column is taken off its bias.
+    pub bias: bool,
+    /// Scales and codes are chosen with the errors of the target's cells in
+    /// mind.
+    pub cells: bool,
+}
+
+impl Default for Corrections {
+    fn default() -> Self {
+        Self { compensation: true, scales: true, bias: true, cells: true }
+    }
 }
 
 /// Levels `[group][row][column]` and the real value of a level
@@ -30,7 +54,7 @@ pub(super) fn levels(
             let largest = crossbar.weights.par_iter().map(|w| w.abs()).reduce(|| 0.0, f32::max);
             vec![scale_for(largest, max_level); nest.n_groups() * n_columns]
         }
-        WeightRule::PerColumn => best_scales(crossbar, max_level),
+        WeightRule::PerColumn | WeightRule::SecondOrder => best_scales(crossbar, max_level),
     };
     let mut levels = vec![0; crossbar.weights.len()];
     levels
@@ -72,7 +96,7 @@ fn best_scales(crossbar: &CrossbarLayer, max_level: i16) -> Vec<f32> {
 }
 
 /// The nearest level, ties to even.
-fn nearest(weight: f32, scale: f32, max_level: i16) -> i16 {
+pub(crate) fn nearest(weight: f32, scale: f32, max_level: i16) -> i16 {
     // The clamp makes the cast exact.
     let top = f32::from(max_level);
     (weight / scale).round_ties_even().clamp(-top, top) as i16

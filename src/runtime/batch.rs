@@ -15,6 +15,11 @@ pub fn batch_size(model: &Model) -> usize {
     if !model.any_batch {
         return 1;
     }
+    (MAX_VALUES / largest_tensor(model)).clamp(1, 64)
+}
+
+/// Values of the model's largest tensor for one input, at least 1.
+pub(crate) fn largest_tensor(model: &Model) -> usize {
     let largest = model
         .graph
         .tensors()
@@ -22,9 +27,8 @@ pub fn batch_size(model: &Model) -> usize {
         .map(|tensor| {
             tensor.shape.iter().map(|extent| extent.for_batch(1).unwrap_or(1)).product::<usize>()
         })
-        .max()
-        .unwrap_or(1);
-    (MAX_VALUES / largest.max(1)).clamp(1, 64)
+        .max();
+    largest.unwrap_or(1).max(1)
 }
 
 /// How many inputs a batch holds: the first axis of those inputs of the model

@@ -94,23 +94,16 @@ impl Layout {
         }
         let positions: Vec<usize> =
             nest.positions.iter().filter_map(|extent| extent.for_batch(1)).collect();
-        let table = |map: &[AxisIndex], shape: &[usize], loops: Loops<'_>| {
-            offsets(map, &strides(shape), loops)
-        };
-        let position_results = table(&nest.output, &output_shape, Loops::Positions(&positions));
+        let positions = numbered(LoopRef::Position, &positions);
+        let mut columns = numbered(LoopRef::Group, &nest.groups);
+        columns.extend(numbered(LoopRef::Column, &nest.columns));
+        let (walk, results) = (strides(&walked(nest, &padded)), strides(&output_shape));
+        let position_results = offsets(&nest.output, &results, &positions);
         Ok(Self {
-            position_patterns: table(
-                &nest.input,
-                &walked(nest, &padded),
-                Loops::Positions(&positions),
-            ),
+            position_patterns: offsets(&nest.input, &walk, &positions),
             are_positions_adjacent: position_results.windows(2).all(|two| two[1] == two[0] + 1),
             position_results,
-            column_results: table(
-                &nest.output,
-                &output_shape,
-                Loops::Columns(&nest.groups, &nest.columns),
-            ),
+            column_results: offsets(&nest.output, &results, &columns),
             run_codes: run_codes(nest, &shape, &padded),
             input_run: run(input, &shape),
             output_run: run(output, &output_shape),
@@ -194,7 +187,7 @@ impl Layout {
 }
 
 /// Where each run along the last axis of a tensor begins in its padded copy.
-fn run_codes(nest: &LoopNest, shape: &[usize], padded: &[usize]) -> Vec<u32> {
+pub(crate) fn run_codes(nest: &LoopNest, shape: &[usize], padded: &[usize]) -> Vec<u32> {
     let outer = &shape[..shape.len().saturating_sub(1)];
     let strides = strides(padded);
     let starts = (0..outer.iter().product()).map(|index| {
@@ -236,7 +229,7 @@ fn exchange(values: Cow<'_, [f32]>, outer: usize, middle: usize, run: usize) -> 
 }
 
 /// Elements between neighbours along each axis.
-fn strides(shape: &[usize]) -> Vec<usize> {
+pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis];
@@ -252,29 +245,19 @@ fn total(shape: &[usize]) -> Result<usize, String> {
         .ok_or_else(|| "a tensor of more than 2^32 values".to_string())
 }
 
-/// Which loops a table of offsets runs over.
-#[derive(Clone, Copy)]
-enum Loops<'a> {
-    /// Position loops.
-    Positions(&'a [usize]),
-    /// Groups outside, then columns.
-    Columns(&'a [usize], &'a [usize]),
+/// Loops of one kind with their extents, outermost first.
+pub(crate) fn numbered(kind: fn(usize) -> LoopRef, extents: &[usize]) -> Vec<(LoopRef, usize)> {
+    extents.iter().enumerate().map(|(index, &extent)| (kind(index), extent)).collect()
 }
 
-/// Offsets for all counters of some loops, the others at zero.
-fn offsets(map: &[AxisIndex], strides: &[usize], loops: Loops<'_>) -> Vec<u32> {
-    let all: Vec<(LoopRef, usize)> = match loops {
-        Loops::Positions(extents) => {
-            extents.iter().enumerate().map(|(i, &e)| (LoopRef::Position(i), e)).collect()
-        }
-        Loops::Columns(groups, columns) => {
-            let columns = columns.iter().enumerate().map(|(i, &e)| (LoopRef::Column(i), e));
-            let groups = groups.iter().enumerate().map(|(i, &e)| (LoopRef::Group(i), e));
-            groups.chain(columns).collect()
-        }
-    };
+/// Offsets for all counters of some loops, outermost first, the others at zero.
+pub(crate) fn offsets(
+    map: &[AxisIndex],
+    strides: &[usize],
+    loops: &[(LoopRef, usize)],
+) -> Vec<u32> {
     let mut table = vec![0u32];
-    for (loop_ref, extent) in all {
+    for &(loop_ref, extent) in loops {
         let step: usize = map
             .iter()
             .zip(strides)

@@ -19,8 +19,9 @@ mod results;
 mod stream;
 
 pub use batch::batch_size;
-pub(crate) use batch::n_batch;
+pub(crate) use batch::{largest_tensor, n_batch};
 pub use error::RunError;
 pub use executor::Executor;
+pub(crate) use layout::{numbered, offsets, run_codes, strides};
 pub use reference::Reference;
 pub use stream::{Inputs, Model as FloatModel, Runs, for_each_batch};

@@ -161,7 +161,7 @@ fn product(
                         .sum();
                     let scale = f64::from(integers.weight_scales[group * n_columns + column])
                         * f64::from(coding.scale);
-                    let bias = f64::from(crossbar.bias[group * n_columns + column]);
+                    let bias = f64::from(integers.bias[group * n_columns + column]);
                     let real = sum as f64 * scale + bias;
                     let place = nest.output_offset(output_shape, |l| match l {
                         LoopRef::Position(i) => position[i],

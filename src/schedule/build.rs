@@ -85,7 +85,7 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
             levels: integers.levels.clone(),
             column_scales: integers.weight_scales.iter().map(|&s| f64::from(s) * step).collect(),
             level_sums,
-            bias: crossbar.bias.clone(),
+            bias: integers.bias.clone(),
         };
         layers.insert(id, plan_layer);
     }

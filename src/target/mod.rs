@@ -87,6 +87,14 @@ impl Cell {
         (self.conductance_max_us - self.conductance_min_us) / f64::from(self.max_level())
     }
 
+    /// Variance of a weight by the errors of its two cells, in levels squared:
+    /// uniform within the tolerance, then normal.
+    pub fn pair_variance(&self) -> f64 {
+        let (tolerance, relaxation) = (self.verify_tolerance_us, self.relaxation_sd_us);
+        let us2 = tolerance * tolerance / 3.0 + relaxation * relaxation;
+        2.0 * us2 / (self.step_us() * self.step_us())
+    }
+
     /// Conductance of a level, in uS; levels may be fractional, and outside
     /// the window the line goes on.
     pub fn conductance_us(&self, level: f64) -> f64 {

@@ -26,7 +26,7 @@ pub struct Setting {
     pub pe_pairs: u32,
     pub adcs: u32,
     pub after_conversion: bool,
-    pub plain_weights: bool,
+    pub weights: WeightRule,
     pub affine: bool,
     pub range: RangeRule,
     pub replicas: u32,
@@ -49,10 +49,15 @@ pub fn setting() -> impl Strategy<Value = Setting> {
         Just(RangeRule::Percentile(0.9))
     ];
     let numbers = (bits, levels, sizes, 1u32..=70, 1u32..=4, any::<u64>());
-    let choices = (any::<bool>(), any::<bool>(), any::<bool>(), range);
+    let weights = prop_oneof![
+        Just(WeightRule::Plain),
+        Just(WeightRule::PerColumn),
+        Just(WeightRule::SecondOrder)
+    ];
+    let choices = (any::<bool>(), weights, any::<bool>(), range);
     (numbers, choices).prop_map(|(numbers, choices)| {
         let (input_bits, levels, (pe_inputs, pe_pairs), adcs, replicas, seed) = numbers;
-        let (after_conversion, plain_weights, affine, range) = choices;
+        let (after_conversion, weights, affine, range) = choices;
         Setting {
             input_bits,
             levels,
@@ -60,7 +65,7 @@ pub fn setting() -> impl Strategy<Value = Setting> {
             pe_pairs,
             adcs,
             after_conversion,
-            plain_weights,
+            weights,
             affine,
             range,
             replicas,
@@ -79,7 +84,7 @@ impl Setting {
             pe_pairs: 3,
             adcs: 5,
             after_conversion: false,
-            plain_weights: false,
+            weights: WeightRule::PerColumn,
             affine: true,
             range: RangeRule::MinMax,
             replicas: 1,
@@ -104,7 +109,6 @@ impl Setting {
 
     /// Every layer is replicated as far as it has positions.
     pub fn options(&self, model: &Model) -> CompileOptions {
-        let weights = if self.plain_weights { WeightRule::Plain } else { WeightRule::PerColumn };
         let inputs = if self.affine { InputRule::Affine } else { InputRule::TwosComplement };
         let replicas = model
             .graph
@@ -115,7 +119,12 @@ impl Setting {
             })
             .collect();
         CompileOptions {
-            quantize: QuantizeOptions { weights, range: self.range, inputs },
+            quantize: QuantizeOptions {
+                weights: self.weights,
+                range: self.range,
+                inputs,
+                ..Default::default()
+            },
             mapping: MappingOptions { replicas, ..Default::default() },
         }
     }

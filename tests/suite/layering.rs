@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("target", &["diagnostic"]),
     ("data", &["diagnostic", "tensor"]),
     ("frontend", &["diagnostic", "entity", "graph", "tensor"]),
-    ("quantize", &["diagnostic", "entity", "graph", "target"]),
+    ("quantize", &["diagnostic", "entity", "graph", "target", "tensor"]),
     ("mapping", &["diagnostic", "entity", "graph", "target"]),
     ("schedule", &["entity", "graph", "mapping", "quantize", "target"]),
     ("chip", &["diagnostic", "entity", "graph", "mapping", "quantize", "schedule", "target"]),
@@ -34,6 +34,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "refine",
+        &[
+            "diagnostic",
+            "entity",
+            "frontend",
+            "graph",
+            "quantize",
+            "runtime",
+            "schedule",
+            "target",
+            "tensor",
+        ],
+    ),
+    (
         "compiler",
         &[
             "chip",
@@ -42,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "frontend",
             "mapping",
             "quantize",
+            "refine",
             "runtime",
             "schedule",
             "target",
@@ -51,7 +66,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["entity", "graph", "mapping", "quantize", "schedule", "target"]),
     (
         "format",
-        &["diagnostic", "entity", "frontend", "graph", "mapping", "quantize", "schedule", "target"],
+        &[
+            "diagnostic",
+            "entity",
+            "frontend",
+            "graph",
+            "mapping",
+            "quantize",
+            "schedule",
+            "target",
+            "tensor",
+        ],
     ),
 ];
 

@@ -25,6 +25,7 @@ mod onnx;
 mod physics;
 mod pipeline;
 mod plan_edits;
+mod rounding;
 mod snapshots;
 mod timing;
 mod zoo;

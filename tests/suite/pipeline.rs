@@ -58,7 +58,7 @@ pub fn inputs(model: &Model, n: usize, low: f32, high: f32, seed: u64) -> Vec<Te
 
 /// What the model's activations look like on these inputs.
 pub fn calibrate(model: &Model, inputs: &[Tensor], n: u64) -> Calibration {
-    let mut calibrator = Calibrator::new(model, "test inputs", n).unwrap();
+    let mut calibrator = Calibrator::new(model, "test inputs", n).unwrap().keeping_inputs();
     calibrator.add(inputs, n).unwrap();
     calibrator.finish()
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::format::{read_calibration, write_calibration};
 use crate::quantize::LayerStatistics;
+use crate::tensor::{Tensor, Values};
 
 #[test]
 fn a_calibration_comes_back() {
@@ -27,6 +28,23 @@ fn layers_that_saw_nothing_and_no_layers_come_back() {
         read_calibration(&write_calibration(&calibration).unwrap(), "c").unwrap(),
         calibration
     );
+}
+
+#[test]
+fn inputs_that_were_kept_come_back() {
+    let two = |values: Values| Tensor::new(vec![2], values).unwrap();
+    let batch = vec![
+        two(Values::F32(vec![0.5, -0.0])),
+        two(Values::F64(vec![1e300, 0.1])),
+        two(Values::U8(vec![0, 255])),
+        two(Values::I8(vec![-128, 127])),
+        two(Values::I32(vec![i32::MIN, 7])),
+        two(Values::I64(vec![i64::MAX, -1])),
+        two(Values::Bool(vec![true, false])),
+    ];
+    let calibration = Calibration { batches: vec![batch.clone(), batch], ..Default::default() };
+    let bytes = write_calibration(&calibration).unwrap();
+    assert_eq!(read_calibration(&bytes, "c").unwrap(), calibration);
 }
 
 #[test]
