@@ -180,7 +180,7 @@ impl Writer {
         let mut parts: Vec<Vec<OutletId>> = vec![Vec::new(); scan.output_mapping.len()];
         for step in 0..n_steps {
             let prefix = format!("{name}.step{step}");
-            let mut given = states.drain(..).collect::<Vec<_>>().into_iter();
+            let mut given = std::mem::take(&mut states).into_iter();
             let mut copied = constants.clone();
             for ((mapping, &outer), &inner) in
                 scan.input_mapping.iter().zip(inputs).zip(&scan.body.inputs)

@@ -63,6 +63,9 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
 }
 
 /// What steps have made so far.
+/// Runs of positions, and the step that drove each.
+type Driven = Vec<(Range<u32>, StepId)>;
+
 #[derive(Default)]
 struct Made {
     /// The step that wrote a tensor; `None` for inputs of the model.
@@ -70,7 +73,7 @@ struct Made {
     /// The step that encoded a layer's input.
     codes: BTreeMap<LayerId, StepId>,
     /// Positions of a layer driven through each tile, and the steps that did.
-    waves: BTreeMap<(LayerId, WeightTileId), Vec<(Range<u32>, StepId)>>,
+    waves: BTreeMap<(LayerId, WeightTileId), Driven>,
     /// Sums of each layer.
     sums: BTreeMap<LayerId, u32>,
 }
