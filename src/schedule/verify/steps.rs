@@ -62,10 +62,10 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     check.faults
 }
 
-/// What steps have made so far.
 /// Runs of positions, and the step that drove each.
 type Driven = Vec<(Range<u32>, StepId)>;
 
+/// What steps have made so far.
 #[derive(Default)]
 struct Made {
     /// The step that wrote a tensor; `None` for inputs of the model.
