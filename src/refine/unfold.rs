@@ -42,7 +42,9 @@ impl Unfold {
             return None;
         }
         let padded = input.iter().zip(&nest.input).map(|(&extent, axis)| {
-            let last = |&(of, step)| Some(nest.extent(of, n_batch)?.checked_sub(1)? * step);
+            let last = |&(of, step): &(LoopRef, usize)| {
+                Some(nest.extent(of, n_batch)?.checked_sub(1)? * step)
+            };
             let reach: usize = axis.terms.iter().map(last).sum::<Option<usize>>()?;
             Some((axis.padding + extent).max(reach + 1))
         });
