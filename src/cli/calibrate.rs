@@ -109,7 +109,7 @@ impl Calibrating<'_> {
         let limit = self.compilation.calibration_limit();
         let n_expected = data.len().unwrap_or(limit);
         let mut calibrator = Calibrator::new(self.model, source, n_expected)?;
-        if matches!(self.compilation.weights, None | Some(Weights::SecondOrder)) {
+        if self.keeps_inputs() {
             calibrator = calibrator.keeping_inputs();
         }
         let progress = Progress::start("calibrating", Some(n_expected));
@@ -118,6 +118,12 @@ impl Calibrating<'_> {
             progress.advance(batch.n as u64);
         }
         Ok(calibrator.finish())
+    }
+
+    /// Whether weights are rounded by the inputs, now or with what is stored.
+    fn keeps_inputs(&self) -> bool {
+        let Compilation { weights, save_calibration, .. } = self.compilation;
+        *weights == Some(Weights::SecondOrder) || save_calibration.is_some()
     }
 
     /// On inputs that are made up, with a warning.
@@ -144,9 +150,7 @@ impl Calibrating<'_> {
         )]);
         let source = format!("synthetic ({})", kinds.join("; "));
         let mut calibrator = Calibrator::new(self.model, source, n_inputs as u64)?;
-        // What is made up tells nothing of how errors act together, so only
-        // who asks for it gets it.
-        if self.compilation.weights == Some(Weights::SecondOrder) {
+        if self.keeps_inputs() {
             calibrator = calibrator.keeping_inputs();
         }
         let mut data = made.iter().map(Made::open).collect::<Result<Vec<_>, _>>()?;

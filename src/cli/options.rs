@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::frontend::{Axis, FrontendOptions, Model};
-use ohmc::quantize::{Calibration, Corrections, InputRule, QuantizeOptions, RangeRule, WeightRule};
+use ohmc::quantize::{Corrections, InputRule, QuantizeOptions, RangeRule, WeightRule};
 use ohmc::target::Override;
 
 use super::error::CliError;
@@ -46,9 +46,9 @@ pub struct Compilation {
     pub save_calibration: Option<PathBuf>,
 
     /// How weights become levels: by what their errors do to the outputs of
-    /// calibration data, each at its nearest level with a scale for each output
-    /// column, or with one scale a layer [default: second-order where there is
-    /// calibration data, else per-column].
+    /// calibration data, which takes minutes for large models; each at its
+    /// nearest level with a scale for each output column; or with one scale a
+    /// layer [default: per-column].
     #[arg(long, value_name = "RULE")]
     pub weights: Option<Weights>,
 
@@ -142,11 +142,10 @@ impl Compilation {
         FrontendOptions { shapes: self.shapes.iter().cloned().collect() }
     }
 
-    /// What is chosen about quantisation with what was seen.
-    pub fn quantize(&self, calibration: &Calibration) -> QuantizeOptions {
+    /// What is chosen about quantisation.
+    pub fn quantize(&self) -> QuantizeOptions {
         let weights = match self.weights {
             Some(Weights::SecondOrder) => WeightRule::SecondOrder,
-            None if !calibration.batches.is_empty() => WeightRule::SecondOrder,
             Some(Weights::PerColumn) => WeightRule::PerColumn,
             Some(Weights::Plain) => WeightRule::Plain,
             None => WeightRule::default(),

@@ -182,7 +182,7 @@ impl Request<'_> {
             measures: self.measures,
         }
         .calibration()?;
-        let chosen = CompileOptions { quantize: self.compilation.quantize(&calibration), mapping };
+        let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
         let compiling = Progress::start("compiling", None);
         let compiled =
             compiler::compile(&model, &target, &calibration, &chosen).map_err(|error| {

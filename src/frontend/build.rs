@@ -196,6 +196,9 @@ impl Builder<'_> {
                 (2, None, None) => {
                     return Ok(Some(Err(Obstacle::TwoActivations)));
                 }
+                // The same for every input, as the first step of a loop with
+                // its state of zeros.
+                (2, Some(_), Some(_)) => return Ok(None),
                 _ => return Ok(Some(Err(Obstacle::Integers("product")))),
             };
             let layer = product::crossbar(einsum, data, &operands(data, weights));

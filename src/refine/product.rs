@@ -6,6 +6,8 @@
 
 use rayon::prelude::*;
 
+use crate::chip::{Instructions, Simd, Task};
+
 /// Columns of a [`Matrix`] are padded to a multiple of this.
 pub(super) const LANES: usize = 8;
 
@@ -97,15 +99,41 @@ fn multiply(
     right: &Matrix,
     first: impl Fn(usize) -> usize + Sync,
 ) -> Vec<f64> {
-    let (n_columns, stride) = (right.n_columns, right.stride);
+    let n_columns = right.n_columns;
     let mut result = vec![0.0; n_rows * n_columns];
     let tasks = result.par_chunks_mut((TASK_ROWS * n_columns).max(1)).enumerate();
     tasks.for_each(|(task, result)| {
         let start = task * TASK_ROWS;
+        let rows = Rows { left, strides, start, right, first: first(start), result };
+        Instructions::detect().run(rows);
+    });
+    result
+}
+
+/// Some rows of a product. Widest registers, but no fused multiply-adds: sums
+/// are those of any machine.
+struct Rows<'a> {
+    left: &'a [f32],
+    strides: Strides,
+    /// The first row.
+    start: usize,
+    right: &'a Matrix,
+    /// The first column that is wanted.
+    first: usize,
+    result: &'a mut [f64],
+}
+
+impl Task for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { left, strides, start, right, first, result } = self;
+        let (n_columns, stride) = (right.n_columns, right.stride);
         let n_own = result.len() / n_columns;
         for run in (0..right.n_rows).step_by(RUN) {
             let n_terms = RUN.min(right.n_rows - run);
-            for block in first(start) / LANES..stride / LANES {
+            for block in first / LANES..stride / LANES {
                 let terms = right.values[run * stride + block * LANES..].chunks(stride);
                 for own in (0..n_own).step_by(ROWS) {
                     let n = ROWS.min(n_own - own);
@@ -116,7 +144,8 @@ fn multiply(
                     let mut sums = [[0f32; LANES]; ROWS];
                     for (term, right) in terms.clone().take(n_terms).enumerate() {
                         let left = &left[term * strides.sum..];
-                        add_term(&mut sums, rows.map(|row| left[row]), right);
+                        let factors = [left[rows[0]], left[rows[1]], left[rows[2]], left[rows[3]]];
+                        add_term(&mut sums, factors, right);
                     }
                     for (row, sums) in sums[..n].iter().enumerate() {
                         let result = &mut result[(own + row) * n_columns..][..n_columns];
@@ -126,8 +155,7 @@ fn multiply(
                 }
             }
         }
-    });
-    result
+    }
 }
 
 /// Adds every factor times the first values of a row.

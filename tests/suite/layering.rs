@@ -36,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "refine",
         &[
+            "chip",
             "diagnostic",
             "entity",
             "frontend",

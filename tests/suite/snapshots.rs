@@ -76,7 +76,7 @@ fn check_stages(case: &str, target_name: &str, mapping_options: MappingOptions) 
     let (model, target) = (mcnn(), target(target_name));
     let options = CompileOptions { mapping: mapping_options, ..Default::default() };
     let calibration = calibration(&model);
-    let Compiled { quantized, mapping, plan } =
+    let Compiled { quantized, mapping, plan, .. } =
         compiler::compile(&model, &target, &calibration, &options).unwrap();
     let graph = &model.graph;
     check("graph", case, format!("{graph}{}", quantize::layers_text(graph, &quantized)));
