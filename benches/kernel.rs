@@ -86,6 +86,7 @@ impl Case {
             groups: 0..1,
             rows: 0..self.inputs,
             columns: 0..self.pairs,
+            slice: 0,
             pe: PeId(0),
             input_line: 0,
             output_line: 0,

@@ -97,7 +97,7 @@ pub fn compile(
         WeightRule::PerColumn | WeightRule::Plain => Vec::new(),
     };
     // Where each integer sits decides which currents meet on a line ...
-    let mapping = mapping::map(graph, target, &options.mapping)?;
+    let mapping = mapping::map(graph, target, &options.mapping, &quantize::slices(&quantized))?;
     // ... and so over which range its ADC converts.
     let adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;
     // Last, when everything happens.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::frontend::{Axis, FrontendOptions, Model};
-use ohmc::quantize::{Corrections, InputRule, QuantizeOptions, RangeRule, WeightRule};
+use ohmc::quantize::{
+    ByLayer, Corrections, InputRule, Precision, QuantizeOptions, RangeRule, WeightRule,
+};
 use ohmc::target::Override;
 
 use super::error::CliError;
@@ -66,6 +68,16 @@ pub struct Compilation {
     #[arg(long, value_name = "CODING")]
     pub inputs_coding: Option<InputsCoding>,
 
+    /// Pairs of cells that hold a weight between them, as digits of its level:
+    /// for all layers, or for one as in `conv1=2`; repeatable [default: 1].
+    #[arg(long = "slices", value_name = "[LAYER=]N", value_parser = parse_by_layer)]
+    pub slices: Vec<(Option<String>, u8)>,
+
+    /// Bits of input codes, from 1 to 16: for all layers, or for one as in
+    /// `conv1=12`; repeatable [default: the target's].
+    #[arg(long = "input-bits", value_name = "[LAYER=]BITS", value_parser = parse_by_layer)]
+    pub input_bits: Vec<(Option<String>, u8)>,
+
     /// Copies of a layer that work at the same time, as in `conv1=3`;
     /// repeatable.
     #[arg(long = "replicas", value_name = "LAYER=N", value_parser = parse_replicas)]
@@ -123,6 +135,8 @@ impl Compilation {
             ("--without", !self.without.is_empty()),
             ("--range", self.range.is_some()),
             ("--inputs-coding", self.inputs_coding.is_some()),
+            ("--slices", !self.slices.is_empty()),
+            ("--input-bits", !self.input_bits.is_empty()),
             ("--replicas", !self.replicas.is_empty()),
             ("--floorplan", self.floorplan.is_some()),
         ]
@@ -162,8 +176,23 @@ impl Compilation {
             bias: has(Part::Bias),
             cells: has(Part::Cells),
         };
-        QuantizeOptions { weights, range: self.range.unwrap_or_default(), inputs, corrections }
+        let range = self.range.unwrap_or_default();
+        let (slices, input_bits) = (by_layer(&self.slices), by_layer(&self.input_bits));
+        let precision = Precision { slices, input_bits };
+        QuantizeOptions { weights, range, inputs, corrections, precision }
     }
+}
+
+/// Of two numbers for a layer, the last counts.
+fn by_layer(given: &[(Option<String>, u8)]) -> ByLayer {
+    let mut by_layer = ByLayer::default();
+    for (layer, number) in given {
+        match layer {
+            Some(name) => drop(by_layer.named.insert(name.clone(), *number)),
+            None => by_layer.all = Some(*number),
+        }
+    }
+    by_layer
 }
 
 /// What is done to numbers before a floating-point input gets them; kept in
@@ -360,6 +389,19 @@ fn parse_replicas(text: &str) -> Result<(String, u32), String> {
     let (name, copies) = text.rsplit_once('=').ok_or_else(wrong)?;
     let copies = copies.trim().parse().ok().filter(|&n: &u32| n > 0).ok_or_else(wrong)?;
     if name.is_empty() { Err(wrong()) } else { Ok((name.to_string(), copies)) }
+}
+
+fn parse_by_layer(text: &str) -> Result<(Option<String>, u8), String> {
+    let wrong = || "give a number, or a layer and its number, as in `conv1=2`".to_string();
+    let (name, number) = match text.rsplit_once('=') {
+        Some((name, number)) => (Some(name), number),
+        None => (None, text),
+    };
+    let number = number.trim().parse().ok().filter(|&n: &u8| n > 0).ok_or_else(wrong)?;
+    match name {
+        Some("") => Err(wrong()),
+        _ => Ok((name.map(String::from), number)),
+    }
 }
 
 fn parse_range(text: &str) -> Result<RangeRule, String> {

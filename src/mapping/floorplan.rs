@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A single spot holds for all tiles of the layer. Spots go through the tiles
-//! in order: replicas, groups, row slices, column blocks. What is not fixed is
-//! left to the placer.
+//! in order: replicas, groups, row slices, column blocks, slices of the weights.
+//! What is not fixed is left to the placer.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,9 @@
 //! ```
 //!
 //! A weight is a differential pair: the cells of its row on two neighbouring
-//! output lines, the even one `positive`, the odd one `negative`.
+//! output lines, the even one `positive`, the odd one `negative`. A weight of
+//! more levels than a pair has is cut into slices, each a digit of the level on
+//! a pair of its own, in a tile of its own.
 
 mod floorplan;
 mod partition;
@@ -51,6 +53,8 @@ pub struct WeightTile {
     pub rows: Range<u32>,
     /// Columns of each group's matrix.
     pub columns: Range<u32>,
+    /// Which digit of the weights, 0 the least significant.
+    pub slice: u8,
     /// The PE.
     pub pe: PeId,
     /// Its first input line.
@@ -96,12 +100,14 @@ pub(crate) fn length(range: &Range<u32>) -> u32 {
 /// Where every weight of a model sits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
-    /// All tiles: by layer, replica, groups, rows, columns.
+    /// All tiles: by layer, replica, groups, rows, columns, slice.
     pub tiles: Table<WeightTileId, WeightTile>,
     /// PEs of the chip, or as many as are used where the target has no limit.
     pub n_pes: u32,
     /// Copies of each crossbar layer; at least 1.
     pub replicas: BTreeMap<LayerId, u32>,
+    /// Slices of a weight of each crossbar layer; at least 1.
+    pub slices: BTreeMap<LayerId, u8>,
 }
 
 impl Mapping {
@@ -250,7 +256,8 @@ impl Explain for MappingError {
     }
 }
 
-/// Partitions, replicates and places a graph.
+/// Partitions, replicates and places a graph whose weights have so many slices,
+/// one where nothing is said.
 ///
 /// # Errors
 ///
@@ -259,9 +266,10 @@ pub fn map(
     graph: &LayerGraph,
     target: &Target,
     options: &MappingOptions,
+    slices: &BTreeMap<LayerId, u8>,
 ) -> Result<Mapping, MappingError> {
     check_names(graph, options)?;
-    let mut replicas = BTreeMap::new();
+    let (mut replicas, mut n_slices) = (BTreeMap::new(), BTreeMap::new());
     let mut pieces = Vec::new();
     for (id, layer, crossbar) in graph.crossbar_layers() {
         if graph.matrix_of(id) != id {
@@ -280,14 +288,19 @@ pub fn map(
             return Err(MappingError::Replicas { layer, wanted, positions });
         }
         replicas.insert(id, wanted);
+        let own = slices.get(&id).copied().unwrap_or(1);
+        n_slices.insert(id, own);
         let cut = partition::cut(&crossbar.nest, target.pe, plan)
             .map_err(|reason| MappingError::Floorplan { layer: layer.name.clone(), reason })?;
         for replica in 0..wanted {
-            pieces.extend(cut.iter().map(|piece| piece.of(id, replica)));
+            for piece in &cut {
+                pieces.extend((0..own).map(|slice| piece.of(id, replica, slice)));
+            }
         }
     }
     let spots = floorplan::spots(graph, &pieces, &options.floorplan)?;
-    let mapping = place::place(graph, target, pieces, spots, replicas)?;
+    let (tiles, n_pes) = place::place(graph, target, pieces, spots, &replicas)?;
+    let mapping = Mapping { tiles, n_pes, replicas, slices: n_slices };
     let faults = verify(&mapping, graph, target);
     if faults.is_empty() { Ok(mapping) } else { Err(MappingError::Verify(faults)) }
 }

@@ -27,14 +27,16 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// The tile of this piece for one replica of a layer, not placed yet.
-    pub(super) fn of(&self, layer: LayerId, replica: u32) -> WeightTile {
+    /// The tile of this piece for one replica of a layer and one slice of its
+    /// weights, not placed yet.
+    pub(super) fn of(&self, layer: LayerId, replica: u32, slice: u8) -> WeightTile {
         WeightTile {
             layer,
             replica,
             groups: self.groups.clone(),
             rows: self.rows.clone(),
             columns: self.columns.clone(),
+            slice,
             pe: PeId(0),
             input_line: 0,
             output_line: 0,
@@ -127,7 +129,7 @@ mod tests {
             let pieces = cut(&nest(groups, rows, columns), pe, None).unwrap();
             let mut seen = vec![0; groups * rows * columns];
             for piece in &pieces {
-                let tile = piece.of(LayerId(0), 0);
+                let tile = piece.of(LayerId(0), 0, 0);
                 prop_assert!(tile.n_inputs() <= inputs && tile.n_pairs() <= pairs);
                 for g in piece.groups.clone() {
                     for r in piece.rows.clone() {

@@ -11,8 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Mapping, MappingError, Spot, WeightTile, counted, pe_limit};
-use crate::entity::{Entity, LayerId, PeId, Table};
+use super::{MappingError, Spot, WeightTile, counted, pe_limit};
+use crate::entity::{Entity, LayerId, PeId, Table, WeightTileId};
 use crate::graph::LayerGraph;
 use crate::target::{Pe, Target};
 
@@ -28,28 +28,29 @@ enum Strategy {
     Cram(u32),
 }
 
+/// Tiles with their places, and the PEs of the chip.
 pub(super) fn place(
     graph: &LayerGraph,
     target: &Target,
     tiles: Vec<WeightTile>,
     spots: Vec<Option<Spot>>,
-    replicas: BTreeMap<LayerId, u32>,
-) -> Result<Mapping, MappingError> {
+    replicas: &BTreeMap<LayerId, u32>,
+) -> Result<(Table<WeightTileId, WeightTile>, u32), MappingError> {
     let limit = pe_limit(target);
     let strategies = match limit {
         Some(n) => vec![Strategy::Spread(n), Strategy::Pack(n), Strategy::Cram(n)],
         None => vec![Strategy::Pack(u32::MAX)],
     };
     for strategy in strategies {
-        let mut board = Board::new(graph, &replicas, target.pe, limit.unwrap_or(u32::MAX));
+        let mut board = Board::new(graph, replicas, target.pe, limit.unwrap_or(u32::MAX));
         if let Some(tiles) = board.place_all(&tiles, &spots, strategy)? {
             let n_pes = limit.unwrap_or(board.pes.len() as u32);
-            return Ok(Mapping { tiles, n_pes, replicas });
+            return Ok((tiles, n_pes));
         }
     }
     // It does not fit; cramming without a limit says what it would take, and
     // on a chip of as many PEs it does fit.
-    let mut board = Board::new(graph, &replicas, target.pe, u32::MAX);
+    let mut board = Board::new(graph, replicas, target.pe, u32::MAX);
     let _ = board.place_all(&tiles, &spots, Strategy::Cram(u32::MAX))?;
     Err(MappingError::TooLarge {
         target: target.name.clone(),
@@ -109,7 +110,7 @@ impl<'a> Board<'a> {
         tiles: &[WeightTile],
         spots: &[Option<Spot>],
         strategy: Strategy,
-    ) -> Result<Option<Table<crate::entity::WeightTileId, WeightTile>>, MappingError> {
+    ) -> Result<Option<Table<WeightTileId, WeightTile>>, MappingError> {
         let mut placed = tiles.to_vec();
         self.most_waves = tiles.iter().map(|tile| self.waves(tile)).max().unwrap_or(0);
         for (tile, spot) in placed.iter_mut().zip(spots) {

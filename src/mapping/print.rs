@@ -22,7 +22,12 @@ pub fn mapping_text(mapping: &Mapping, graph: &LayerGraph) -> String {
         mapping.n_pes
     );
     for (&layer, replicas) in &mapping.replicas {
-        let copies = if *replicas > 1 { format!(", {replicas} replicas") } else { String::new() };
+        let n_slices = mapping.slices.get(&layer).copied().unwrap_or(1);
+        let mut copies =
+            if *replicas > 1 { format!(", {replicas} replicas") } else { String::new() };
+        if n_slices > 1 {
+            let _ = write!(copies, ", {n_slices} slices");
+        }
         let _ = writeln!(text, "{layer} `{}`{copies}", graph.layer(layer).name);
         for (id, tile) in mapping.tiles.iter().filter(|(_, tile)| tile.layer == layer) {
             let mut what = String::new();
@@ -31,6 +36,9 @@ pub fn mapping_text(mapping: &Mapping, graph: &LayerGraph) -> String {
             }
             if graph.crossbar(layer).is_some_and(|c| c.nest.n_groups() > 1) {
                 let _ = write!(what, "groups {} ", range_text(&tile.groups));
+            }
+            if n_slices > 1 {
+                let _ = write!(what, "slice {} ", tile.slice);
             }
             let _ = writeln!(
                 text,

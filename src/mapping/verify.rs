@@ -7,8 +7,8 @@
 //! 2. Every tile lies inside its PE, starts on an even output line, and its PE
 //!    is one of the chip's.
 //! 3. No cell belongs to two tiles.
-//! 4. Each weight of each replica of each crossbar layer is in exactly one
-//!    tile.
+//! 4. Each slice of each weight of each replica of each crossbar layer is in
+//!    exactly one tile.
 
 use std::collections::BTreeMap;
 
@@ -50,14 +50,16 @@ pub enum MappingFault {
     },
     /// Invariant 4.
     #[error(
-        "replica {replica} of {layer} has {found} weights in tiles ({twice} of them twice), its \
-         matrix {wanted}"
+        "slice {slice} of replica {replica} of {layer} has {found} weights in tiles ({twice} of \
+         them twice), its matrix {wanted}"
     )]
     NotConserved {
         /// The layer.
         layer: LayerId,
         /// The replica.
         replica: u32,
+        /// The slice.
+        slice: u8,
         /// Weights in tiles.
         found: u64,
         /// Weights in more than one tile.
@@ -72,10 +74,11 @@ pub fn verify(mapping: &Mapping, graph: &LayerGraph, target: &Target) -> Vec<Map
     let mut faults = Vec::new();
     let limit = pe_limit(target).unwrap_or(mapping.n_pes);
     faults.extend(area_faults(mapping.tiles.iter(), target.pe, limit.min(mapping.n_pes)));
-    let mut matrices: BTreeMap<(LayerId, u32), Vec<&WeightTile>> = BTreeMap::new();
+    let mut matrices: BTreeMap<(LayerId, u32, u8), Vec<&WeightTile>> = BTreeMap::new();
     for (&layer, &replicas) in &mapping.replicas {
+        let n_slices = mapping.slices.get(&layer).copied().unwrap_or(1);
         for replica in 0..replicas {
-            matrices.insert((layer, replica), Vec::new());
+            matrices.extend((0..n_slices).map(|slice| ((layer, replica, slice), Vec::new())));
         }
     }
     for (id, tile) in mapping.tiles.iter() {
@@ -88,17 +91,17 @@ pub fn verify(mapping: &Mapping, graph: &LayerGraph, target: &Target) -> Vec<Map
                 && within(&tile.rows, nest.n_rows())
                 && within(&tile.columns, nest.n_columns())
         });
-        match matrices.get_mut(&(tile.layer, tile.replica)) {
+        match matrices.get_mut(&(tile.layer, tile.replica, tile.slice)) {
             Some(tiles) if inside => tiles.push(tile),
             _ => faults.push(MappingFault::NotOfLayer { tile: id, layer: tile.layer }),
         }
     }
-    for ((layer, replica), tiles) in matrices {
+    for ((layer, replica, slice), tiles) in matrices {
         let wanted = graph.crossbar(layer).map_or(0, |c| c.weights.len() as u64);
         let found: u64 = tiles.iter().map(|tile| tile.n_weight_cells() / 2).sum();
         let twice = shared_weights(&tiles);
         if found != wanted || twice != 0 {
-            faults.push(MappingFault::NotConserved { layer, replica, found, twice, wanted });
+            faults.push(MappingFault::NotConserved { layer, replica, slice, found, twice, wanted });
         }
     }
     faults
@@ -140,7 +143,7 @@ pub(crate) fn overlap(a: &WeightTile, b: &WeightTile) -> bool {
         && meet(a.output_line, a.n_outputs(), b.output_line, b.n_outputs())
 }
 
-/// Weights that two tiles of one matrix have in common, counted per pair of
+/// Weights that two tiles of one slice of a matrix have in common, counted per pair of
 /// tiles.
 pub(crate) fn shared_weights(tiles: &[&WeightTile]) -> u64 {
     // Sorted by group and row, a tile can only meet those that start before

@@ -24,13 +24,17 @@
 mod calibration;
 mod histogram;
 mod inputs;
+mod precision;
 mod print;
+mod slices;
 mod weights;
 
 pub use calibration::{Calibration, Collector, LayerStatistics, SAMPLE_ROWS};
 pub use histogram::Histogram;
 pub use inputs::{InputCoding, InputRule, RangeRule};
+pub use precision::{ByLayer, Precision};
 pub use print::layers_text;
+pub use slices::Slicing;
 pub(crate) use weights::nearest;
 pub use weights::{Corrections, WeightRule};
 
@@ -38,7 +42,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::diagnostic::{Diagnostic, Explain};
+use crate::diagnostic::{Diagnostic, Explain, nearest as nearest_name};
 use crate::entity::LayerId;
 use crate::graph::LayerGraph;
 use crate::target::Target;
@@ -46,10 +50,11 @@ use crate::target::Target;
 /// The integers of one crossbar layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedLayer {
-    /// Weight levels, `[group][row][column]`, each in `-max_level..=max_level`.
+    /// Weight levels, `[group][row][column]`, each at most
+    /// [`Slicing::max_level`] in magnitude.
     pub levels: Vec<i16>,
-    /// The largest level that a pair holds.
-    pub max_level: i16,
+    /// How pairs hold them.
+    pub slicing: Slicing,
     /// The real value of one level, `[group][column]`.
     pub weight_scales: Vec<f32>,
     /// How inputs become codes.
@@ -58,11 +63,16 @@ pub struct QuantizedLayer {
     pub bias: Vec<f32>,
 }
 
+/// Slices of a weight, by layer.
+pub fn slices(quantized: &QuantizedLayers) -> BTreeMap<LayerId, u8> {
+    quantized.iter().map(|(&id, layer)| (id, layer.slicing.n_slices())).collect()
+}
+
 /// The integers of all crossbar layers.
 pub type QuantizedLayers = BTreeMap<LayerId, QuantizedLayer>;
 
 /// What may be chosen about quantisation.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct QuantizeOptions {
     /// How weights become levels.
     pub weights: WeightRule,
@@ -72,6 +82,8 @@ pub struct QuantizeOptions {
     pub inputs: InputRule,
     /// What second-order rounding does beside rounding.
     pub corrections: Corrections,
+    /// Bits of inputs and weights.
+    pub precision: Precision,
 }
 
 /// Why a layer could not be quantised.
@@ -85,6 +97,29 @@ pub enum QuantizeError {
         /// What is wrong.
         reason: String,
     },
+    /// A name that no crossbar layer has, in `--slices` or `--input-bits`.
+    UnknownLayer {
+        /// The option.
+        option: &'static str,
+        /// The name.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+    /// More weight slices than levels of 16 bits can be cut into, or none.
+    Slices {
+        /// Slices wanted.
+        n_slices: u8,
+        /// Signed levels of one pair.
+        n_levels: u32,
+        /// The most that can be.
+        most: u8,
+    },
+    /// Inputs of no bits, or too many.
+    InputBits {
+        /// Bits wanted.
+        bits: u8,
+    },
 }
 
 impl Explain for QuantizeError {
@@ -95,6 +130,28 @@ impl Explain for QuantizeError {
                     .note(reason.clone())
                     .help("calibrate again with `--calibrate DATA`"),
             ],
+            Self::UnknownLayer { option, name, known } => {
+                let diagnostic = Diagnostic::error(format!(
+                    "`{option}` names the layer `{name}`, which the model does not have on arrays"
+                ));
+                vec![match nearest_name(name, known.iter().map(String::as_str)) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic
+                        .help("`ohmc compile MODEL --target T --emit graph` lists the layers"),
+                }]
+            }
+            Self::Slices { n_slices, n_levels, most } => vec![
+                Diagnostic::error(format!("a weight cannot be cut into {n_slices} slices"))
+                    .note(format!(
+                        "a pair of the target holds {n_levels} levels, and all slices together \
+                         at most 65,535"
+                    ))
+                    .help(format!("choose from 1 to {most} slices")),
+            ],
+            Self::InputBits { bits } => vec![
+                Diagnostic::error(format!("inputs cannot have {bits} bits"))
+                    .help("choose from 1 to 16 bits"),
+            ],
         }
     }
 }
@@ -103,35 +160,47 @@ impl Explain for QuantizeError {
 ///
 /// # Errors
 ///
-/// The calibration lacks a layer of the graph.
+/// The calibration lacks a layer of the graph, or a precision cannot be.
 pub fn quantize(
     graph: &LayerGraph,
     calibration: &Calibration,
     target: &Target,
     options: &QuantizeOptions,
 ) -> Result<QuantizedLayers, QuantizeError> {
-    let max_level = i16::try_from(target.cell.max_level()).unwrap_or(i16::MAX);
+    options.precision.check(graph)?;
+    let pair_max = i16::try_from(target.cell.max_level()).unwrap_or(i16::MAX);
     graph
         .crossbar_layers()
-        .map(|(id, _, crossbar)| {
+        .map(|(id, layer, crossbar)| {
             // Layers that share their cells share what was seen, too.
-            let statistics = calibration.layer(graph.layer(graph.matrix_of(id)), crossbar)?;
-            let (levels, weight_scales) = weights::levels(crossbar, max_level, options.weights);
+            let matrix = graph.layer(graph.matrix_of(id));
+            let statistics = calibration.layer(matrix, crossbar)?;
+            let n_slices = options.precision.slices.of(&matrix.name).unwrap_or(1);
+            let wrong = || QuantizeError::Slices {
+                n_slices,
+                n_levels: 2 * u32::from(target.cell.max_level()) + 1,
+                most: Slicing::most(pair_max),
+            };
+            let slicing = Slicing::new(n_slices, pair_max).ok_or_else(wrong)?;
+            let (levels, weight_scales) =
+                weights::levels(crossbar, slicing.max_level(), options.weights);
             let cell_error = match options.weights {
                 WeightRule::SecondOrder if options.corrections.cells => {
                     let square = |&level: &i16| f64::from(level) * f64::from(level);
                     let squares: f64 = levels.iter().map(square).sum();
-                    target.cell.pair_variance() * levels.len() as f64 / squares.max(1.0)
+                    let variance = target.cell.pair_variance() * slicing.variance_factor();
+                    variance * levels.len() as f64 / squares.max(1.0)
                 }
                 _ => 0.0,
             };
-            let bits = target.readout.input_bits;
+            let wanted = options.precision.input_bits.of(&layer.name);
+            let bits = wanted.unwrap_or(target.readout.input_bits);
             let coding = match inputs::own(crossbar.codes, bits) {
                 Some(coding) => coding,
                 None => inputs::choose(statistics, bits, options, cell_error),
             };
             let bias = crossbar.bias.clone();
-            Ok((id, QuantizedLayer { levels, max_level, weight_scales, coding, bias }))
+            Ok((id, QuantizedLayer { levels, slicing, weight_scales, coding, bias }))
         })
         .collect()
 }

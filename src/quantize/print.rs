@@ -15,15 +15,19 @@ pub fn layers_text(graph: &LayerGraph, quantized: &QuantizedLayers) -> String {
             .weight_scales
             .iter()
             .fold((f32::INFINITY, 0f32), |(least, most), &s| (least.min(s), most.max(s)));
+        let slices = match layer.slicing.n_slices() {
+            1 => String::new(),
+            n => format!(" in {n} slices"),
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{id} `{}` inputs {}, levels -{max}..{max} (largest {largest}, {zeros} of {} zero), \
+            "{id} `{}` inputs {}, levels -{max}..{max}{slices} (largest {largest}, {zeros} of {} zero), \
              scales {least}..{most}",
             graph.layer(*id).name,
             layer.coding,
             layer.levels.len(),
-            max = layer.max_level,
+            max = layer.slicing.max_level(),
         );
     }
     text

@@ -295,8 +295,8 @@ impl Layer<'_> {
                     inputs: &inputs,
                     wanted: &wanted,
                     scales: &integers.weight_scales[columns],
-                    max_level: integers.max_level,
-                    cell_variance: self.cell.pair_variance(),
+                    max_level: integers.slicing.max_level(),
+                    cell_variance: self.cell.pair_variance() * integers.slicing.variance_factor(),
                     zero: -f64::from(coding.zero_point) * f64::from(coding.scale),
                     corrections: self.corrections,
                 };

@@ -35,7 +35,7 @@ fn plan(graph: &LayerGraph, target: &Target, options: &MappingOptions) -> Execut
     }
     let calibration = collector.finish();
     let quantized = quantize::quantize(graph, &calibration, target, &Default::default()).unwrap();
-    let mapping = mapping::map(graph, target, options).unwrap();
+    let mapping = mapping::map(graph, target, options, &Default::default()).unwrap();
     let adc = chip::settings(graph, &quantized, &mapping, &calibration, target).unwrap();
     let parts = PlanParts { graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule::schedule(parts, target);

@@ -121,7 +121,8 @@ impl<'a> Crossbar<'a> {
                 Ok(Tile {
                     kernel,
                     pe: place.pe,
-                    levels_per_code: adc.step_us / plan.level_us,
+                    levels_per_code: adc.step_us / plan.level_us
+                        * layer.slice_factor(place.slice) as f64,
                     columns: columns(layer, place),
                     waves: of_tile.map(|(step, _, positions)| (*step, positions.clone())).collect(),
                 })

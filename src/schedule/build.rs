@@ -81,6 +81,7 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
             nest,
             matrix: graph.matrix_of(id),
             coding: integers.coding,
+            slicing: Some(integers.slicing).filter(|slicing| slicing.n_slices() > 1),
             n_replicas: mapping.replicas.get(&graph.matrix_of(id)).copied().unwrap_or(1),
             levels: integers.levels.clone(),
             column_scales: integers.weight_scales.iter().map(|&s| f64::from(s) * step).collect(),
@@ -92,8 +93,8 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
     layers
 }
 
-/// The positive part of each weight on its positive line, the negative part on
-/// the other; zeros off the diagonal of grouped tiles.
+/// The positive part of each weight, or of its digit, on its positive line, the
+/// negative part on the other; zeros off the diagonal of grouped tiles.
 fn targets(parts: PlanParts<'_>, target: &Target) -> BTreeMap<PeId, PeTargets> {
     let n_outputs = target.pe.outputs as usize;
     let n_cells = target.pe.inputs as usize * n_outputs;
@@ -114,7 +115,7 @@ fn targets(parts: PlanParts<'_>, target: &Target) -> BTreeMap<PeId, PeTargets> {
         }
         for (group, row, column) in weights_of(place) {
             let index = (group as usize * n_rows + row as usize) * n_columns + column as usize;
-            let level = layer.levels[index];
+            let level = layer.slicing.digit(layer.levels[index], place.slice);
             let (input, positive, negative) = ExecutionPlan::cells(place, group, row, column);
             let cell = |line: u32| input as usize * n_outputs + line as usize;
             pe.levels[cell(positive)] = f32::from(level.max(0));

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LoopNest;
 use crate::mapping::{WeightTile, length};
-use crate::quantize::InputCoding;
+use crate::quantize::{InputCoding, Slicing};
 use crate::target::{Pe, Readout, Subtract};
 
 /// Everything that the runtime and the programmer of a chip need to know.
@@ -55,6 +55,8 @@ pub struct PlanLayer {
     pub matrix: LayerId,
     /// How inputs become codes.
     pub coding: InputCoding,
+    /// How pairs hold its levels; `None` where a pair holds a whole one.
+    pub slicing: Option<Slicing>,
     /// Copies of its matrix.
     pub n_replicas: u32,
     /// The integers that the cells stand for, `[group][row][column]`.
@@ -186,6 +188,18 @@ pub struct Counts {
     /// Cycles of the busiest PE: how far apart inputs of a stream can follow
     /// each other, PEs of different layers working on different inputs.
     pub interval_cycles: u64,
+}
+
+impl PlanLayer {
+    /// Slices of a weight.
+    pub fn n_slices(&self) -> u8 {
+        self.slicing.map_or(1, |slicing| slicing.n_slices())
+    }
+
+    /// What a level of this slice counts in levels of the weight.
+    pub fn slice_factor(&self, slice: u8) -> i64 {
+        self.slicing.map_or(1, |slicing| slicing.factor(slice))
+    }
 }
 
 impl ExecutionPlan {

@@ -58,9 +58,13 @@ pub fn plan_text(plan: &ExecutionPlan) -> String {
             matrix if matrix == *id => String::new(),
             matrix => format!(", cells of {matrix}"),
         };
+        let slices = match layer.slicing {
+            Some(slicing) => format!(", {} slices of base {}", slicing.n_slices(), slicing.base()),
+            None => String::new(),
+        };
         let _ = writeln!(
             text,
-            "{id} `{}` {} -> {}, inputs {}{cells}",
+            "{id} `{}` {} -> {}, inputs {}{slices}{cells}",
             layer.name, layer.input, layer.output, layer.coding
         );
     }

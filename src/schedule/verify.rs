@@ -3,11 +3,11 @@
 //! # Invariants
 //!
 //! 1. Tiles are of layers of the plan, lie inside their PE, share no cell, and
-//!    hold each weight of each replica exactly once. A layer that drives the
+//!    hold each slice of each weight of each replica exactly once. A layer that drives the
 //!    cells of another has the same matrix and no tiles.
 //! 2. Loops have extents above zero, index maps use the loops that they may
 //!    use and reach no farther than 2^40 elements. Arrays have the sizes that
-//!    loops and PEs say; level sums are those of the levels; zero points are
+//!    loops and PEs say; slices hold the levels, level sums are theirs; zero points are
 //!    codes; scales, biases and ADC steps are finite, steps above zero, code
 //!    ranges not empty, and codes have at most 22 bits without their sign.
 //! 3. Cells of tiles have targets, from 0 to the highest level of the layer's

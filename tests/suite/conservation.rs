@@ -20,13 +20,27 @@ use crate::exactness::{Feed, Setting, config, conv, conv_model, feed, setting};
 use crate::onnx::{Conv, Onnx};
 use crate::pipeline::{self, Case, difference};
 
-/// Levels of one replica, `[group][row][column]`, read from the cells.
-fn matrix(plan: &ExecutionPlan, layer: LayerId, replica: u32) -> Vec<f32> {
+/// Levels of one replica, `[group][row][column]`, read from the cells: digits of
+/// all slices put together.
+fn matrix(plan: &ExecutionPlan, layer: LayerId, replica: u32, base: u16) -> Vec<f32> {
+    let slices = (0..plan.layers[&layer].n_slices()).map(|slice| {
+        let digits = digits(plan, layer, replica, slice);
+        let top = f32::from(base / 2);
+        assert!(digits.iter().all(|digit| digit.abs() <= top), "more than a pair holds");
+        digits.into_iter().map(move |digit| digit * f32::from(base).powi(slice.into()))
+    });
+    let add = |sum: Vec<f32>, slice: Vec<f32>| sum.iter().zip(slice).map(|(a, b)| a + b).collect();
+    slices.map(Iterator::collect).reduce(add).unwrap()
+}
+
+/// What one slice holds.
+fn digits(plan: &ExecutionPlan, layer: LayerId, replica: u32, slice: u8) -> Vec<f32> {
     let nest = &plan.layers[&layer].nest;
     let (n_rows, n_columns) = (nest.n_rows(), nest.n_columns());
     let mut found: Vec<Option<f32>> = vec![None; nest.n_groups() * n_rows * n_columns];
     let places = plan.tiles.values().map(|tile| &tile.place);
-    for place in places.filter(|place| place.layer == layer && place.replica == replica) {
+    let wanted = (layer, replica, slice);
+    for place in places.filter(|place| (place.layer, place.replica, place.slice) == wanted) {
         let cells = &plan.targets[&place.pe].levels;
         let (rows, columns) = (place.rows.len(), place.columns.len());
         for line in 0..place.groups.len() * rows {
@@ -60,7 +74,11 @@ fn check_conserved(compiled: &Compiled) {
     for (&id, layer) in &compiled.quantized {
         let wanted: Vec<f32> = layer.levels.iter().map(|&level| f32::from(level)).collect();
         for replica in 0..plan.layers[&id].n_replicas {
-            assert_eq!(matrix(plan, id, replica), wanted, "{id} replica {replica}");
+            assert_eq!(
+                matrix(plan, id, replica, layer.slicing.base()),
+                wanted,
+                "{id} replica {replica}"
+            );
         }
     }
     let mut used: BTreeMap<PeId, BTreeSet<usize>> = BTreeMap::new();

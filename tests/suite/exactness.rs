@@ -9,7 +9,9 @@
 use ohmc::compiler::CompileOptions;
 use ohmc::frontend::Model;
 use ohmc::mapping::MappingOptions;
-use ohmc::quantize::{InputRule, QuantizeOptions, RangeRule, WeightRule};
+use ohmc::quantize::{
+    ByLayer, InputRule, Precision, QuantizeOptions, RangeRule, Slicing, WeightRule,
+};
 use ohmc::schedule;
 use ohmc::target::Target;
 use proptest::prelude::*;
@@ -22,6 +24,7 @@ use crate::pipeline::{self, Case, difference};
 pub struct Setting {
     pub input_bits: u8,
     pub levels: u16,
+    pub slices: u8,
     pub pe_inputs: u32,
     pub pe_pairs: u32,
     pub adcs: u32,
@@ -48,7 +51,8 @@ pub fn setting() -> impl Strategy<Value = Setting> {
         Just(RangeRule::MinMax),
         Just(RangeRule::Percentile(0.9))
     ];
-    let numbers = (bits, levels, sizes, 1u32..=70, 1u32..=4, any::<u64>());
+    let slices = prop_oneof![3 => Just(1u8), 1 => 2u8..=4];
+    let numbers = (bits, levels, slices, sizes, 1u32..=70, 1u32..=4, any::<u64>());
     let weights = prop_oneof![
         Just(WeightRule::Plain),
         Just(WeightRule::PerColumn),
@@ -56,11 +60,13 @@ pub fn setting() -> impl Strategy<Value = Setting> {
     ];
     let choices = (any::<bool>(), weights, any::<bool>(), range);
     (numbers, choices).prop_map(|(numbers, choices)| {
-        let (input_bits, levels, (pe_inputs, pe_pairs), adcs, replicas, seed) = numbers;
+        let (input_bits, levels, slices, (pe_inputs, pe_pairs), adcs, replicas, seed) = numbers;
         let (after_conversion, weights, affine, range) = choices;
         Setting {
             input_bits,
             levels,
+            // As many as 16 bits hold.
+            slices: slices.min(Slicing::most(levels as i16 - 1)),
             pe_inputs,
             pe_pairs,
             adcs,
@@ -80,6 +86,7 @@ impl Setting {
         Self {
             input_bits: 16,
             levels: 4096,
+            slices: 1,
             pe_inputs: 9,
             pe_pairs: 3,
             adcs: 5,
@@ -123,6 +130,10 @@ impl Setting {
                 weights: self.weights,
                 range: self.range,
                 inputs,
+                precision: Precision {
+                    slices: ByLayer { all: Some(self.slices), ..Default::default() },
+                    ..Default::default()
+                },
                 ..Default::default()
             },
             mapping: MappingOptions { replicas, ..Default::default() },
@@ -242,7 +253,7 @@ fn integer_convolution(
     // The levels are those of the ONNX weights, [out][channel][tap], each the
     // nearest unless they were chosen together.
     let is_nearest = case.compiled.gains.is_empty();
-    let top = f32::from(layer.max_level);
+    let top = f32::from(layer.slicing.max_level());
     for (index, &weight) in onnx.values("conv.w").iter().enumerate() {
         let (out, row) = (index / n_rows, index % n_rows);
         let (group, column) = (out / conv.outputs, out % conv.outputs);

@@ -160,6 +160,7 @@ fn chip(pe: Pe, conductances_us: Vec<f32>, read_noise_fraction: f64) -> (Chip, W
         groups: 0..1,
         rows: 0..pe.inputs,
         columns: 0..pe.pairs(),
+        slice: 0,
         pe: PeId(0),
         input_line: 0,
         output_line: 0,

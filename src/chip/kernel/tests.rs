@@ -36,6 +36,7 @@ fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
         groups: 0..1,
         rows: 0..inputs,
         columns: 0..pairs,
+        slice: 0,
         pe: PeId(0),
         input_line: 0,
         output_line: 0,

@@ -115,6 +115,10 @@ fn plan_layer<R: Read + Seek>(
         let flaw = Flaw::entry(levels(id), "a matrix of its extents cannot be");
         return Err(FormatError::Invalid { file: archive.file().to_string(), flaws: vec![flaw] });
     };
+    let slicing = form.slicing().map_err(|what| {
+        let flaw = Flaw::entry(Kind::Plan.document(), format!("{id}: {what}"));
+        FormatError::Invalid { file: archive.file().to_string(), flaws: vec![flaw] }
+    })?;
     let n_levels = n_groups.checked_mul(n_rows).and_then(|n| n.checked_mul(n_columns));
     let levels = match shared.filter(|levels| Some(levels.len()) == n_levels) {
         Some(levels) => levels,
@@ -126,6 +130,7 @@ fn plan_layer<R: Read + Seek>(
         input: form.input.0,
         output: form.output.0,
         coding: form.coding(),
+        slicing,
         n_replicas: form.n_replicas,
         matrix: form.cells_of.map_or(id, |matrix| matrix.0),
         level_sums: level_sums(&levels, n_rows, n_columns),

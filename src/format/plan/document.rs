@@ -10,7 +10,7 @@ use crate::format::text::{Exact, ExtentText, Id, LoopText, PlaneText, Span};
 use crate::frontend::{Axis, FrontendOptions, ModelFiles};
 use crate::graph::{AxisIndex, LoopNest};
 use crate::mapping::WeightTile;
-use crate::quantize::InputCoding;
+use crate::quantize::{InputCoding, Slicing};
 use crate::schedule::{ExecutionPlan, Step, StepKind};
 use crate::target::{Pe, Subtract, Target};
 
@@ -92,7 +92,18 @@ pub(super) struct LayerForm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cells_of: Option<Id<LayerId>>,
     coding: CodingForm,
+    /// How pairs hold its levels, where they do not hold whole ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slices: Option<SlicesForm>,
     loops: LoopsForm,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SlicesForm {
+    n: u8,
+    /// The largest level of a pair.
+    pair_max: i16,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,6 +143,9 @@ pub(super) struct TileForm {
     groups: Span,
     rows: Span,
     columns: Span,
+    /// Which digit of the weights.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    slice: u8,
     pe: Id<PeId>,
     input_line: u32,
     output_line: u32,
@@ -295,6 +309,9 @@ impl LayerForm {
                 scale: Exact(layer.coding.scale),
                 zero_point: layer.coding.zero_point,
             },
+            slices: layer
+                .slicing
+                .map(|slicing| SlicesForm { n: slicing.n_slices(), pair_max: slicing.pair_max() }),
             loops: LoopsForm::of(&layer.nest),
         };
         plan.layers.iter().map(form).collect()
@@ -303,6 +320,13 @@ impl LayerForm {
     pub fn coding(&self) -> InputCoding {
         let CodingForm { bits, signed, scale, zero_point } = self.coding;
         InputCoding { bits, signed, scale: scale.0, zero_point }
+    }
+
+    /// How pairs hold the levels; an error is a slicing that cannot be.
+    pub fn slicing(&self) -> Result<Option<Slicing>, String> {
+        let Some(SlicesForm { n, pair_max }) = &self.slices else { return Ok(None) };
+        let wrong = || format!("{n} slices of pairs up to {pair_max} cannot be");
+        Slicing::new(*n, *pair_max).map(Some).ok_or_else(wrong)
     }
 
     pub fn nest(&self) -> LoopNest {
@@ -354,6 +378,7 @@ impl TileForm {
             groups: Span(place.groups.clone()),
             rows: Span(place.rows.clone()),
             columns: Span(place.columns.clone()),
+            slice: place.slice,
             pe: Id(place.pe),
             input_line: place.input_line,
             output_line: place.output_line,
@@ -367,6 +392,7 @@ impl TileForm {
             groups: self.groups.0.clone(),
             rows: self.rows.0.clone(),
             columns: self.columns.0.clone(),
+            slice: self.slice,
             pe: self.pe.0,
             input_line: self.input_line,
             output_line: self.output_line,
@@ -413,6 +439,10 @@ impl StepForm {
         };
         Step { kind, after: plain(&self.after), start: self.start, cycles: self.cycles }
     }
+}
+
+fn is_zero(slice: &u8) -> bool {
+    *slice == 0
 }
 
 fn ids<T: Copy>(ids: &[T]) -> Vec<Id<T>> {

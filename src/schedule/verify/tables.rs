@@ -7,7 +7,7 @@ use super::PlanFault;
 use super::nests::nest_faults;
 use crate::entity::{LayerId, PeId, WeightTileId};
 use crate::mapping::{WeightTile, length, overlap, shared_weights};
-use crate::schedule::plan::{ExecutionPlan, PeTargets, PlanLayer};
+use crate::schedule::plan::{ExecutionPlan, PeTargets, PlanLayer, PlanTile};
 
 /// Lines on one side of a PE, as targets limit them.
 const MAX_LINES: u32 = 16_384;
@@ -113,6 +113,11 @@ fn level_faults(layer: &PlanLayer, n_rows: usize, n_columns: usize) -> Option<St
     if layer.levels.contains(&i16::MIN) {
         return Some(format!("it has the level {}, which has no opposite", i16::MIN));
     }
+    let top = layer.slicing.map(|slicing| slicing.max_level());
+    let beyond = top.and_then(|top| layer.levels.iter().find(|level| level.abs() > top));
+    if let Some(level) = beyond {
+        return Some(format!("its slices do not hold the level {level}"));
+    }
     let mut sums = vec![0i64; layer.level_sums.len()];
     for (row, levels) in layer.levels.chunks_exact(n_columns).enumerate() {
         let group = row / n_rows * n_columns;
@@ -139,7 +144,9 @@ fn matrix_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
             continue;
         }
         let sizes = |layer: &PlanLayer| {
-            (layer.nest.n_groups(), layer.nest.n_rows(), layer.nest.n_columns(), layer.n_replicas)
+            let nest = &layer.nest;
+            let extents = (nest.n_groups(), nest.n_rows(), nest.n_columns());
+            (extents, layer.n_replicas, layer.slicing)
         };
         let same = plan.layers.get(&matrix).is_some_and(|first| {
             first.matrix == matrix
@@ -168,6 +175,7 @@ fn tile_faults(plan: &ExecutionPlan, place: &WeightTile) -> Vec<String> {
         || !within(&place.rows, nest.n_rows())
         || !within(&place.columns, nest.n_columns())
         || place.replica >= layer.n_replicas
+        || place.slice >= layer.n_slices()
     {
         return vec![format!("it is not a piece of the matrix of {}", place.layer)];
     }
@@ -203,8 +211,8 @@ fn overlap_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
 
 fn conservation_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     let mut matrices: BTreeMap<(LayerId, u32), Vec<&WeightTile>> = BTreeMap::new();
-    for tile in plan.tiles.values() {
-        matrices.entry((tile.place.layer, tile.place.replica)).or_default().push(&tile.place);
+    for PlanTile { place, .. } in plan.tiles.values() {
+        matrices.entry((place.layer, place.replica)).or_default().push(place);
     }
     let mut faults = Vec::new();
     for (&layer, plan_layer) in &plan.layers {
@@ -220,25 +228,34 @@ fn conservation_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
             faults.push(PlanFault::Layer { layer, what });
         }
         for (&(_, replica), tiles) in there {
-            faults.extend(
-                replica_fault(plan_layer, replica, tiles)
-                    .map(|what| PlanFault::Layer { layer, what }),
-            );
+            let what = (0..plan_layer.n_slices()).filter_map(|slice| {
+                let of_slice = |tile: &&&WeightTile| tile.slice == slice;
+                let tiles: Vec<_> = tiles.iter().filter(of_slice).copied().collect();
+                replica_fault(plan_layer, replica, slice, &tiles)
+            });
+            faults.extend(what.map(|what| PlanFault::Layer { layer, what }));
         }
     }
     faults
 }
 
-fn replica_fault(layer: &PlanLayer, replica: u32, tiles: &[&WeightTile]) -> Option<String> {
+fn replica_fault(
+    layer: &PlanLayer,
+    replica: u32,
+    slice: u8,
+    tiles: &[&WeightTile],
+) -> Option<String> {
+    let what = match layer.slicing {
+        Some(_) => format!("slice {slice} of replica {replica}"),
+        None => format!("replica {replica}"),
+    };
     let wanted = layer.levels.len() as u64;
     let found: u64 = tiles.iter().map(|tile| tile.n_weight_cells() / 2).sum();
     if found != wanted {
-        return Some(format!(
-            "replica {replica} has {found} weights in tiles, its matrix has {wanted}"
-        ));
+        return Some(format!("{what} has {found} weights in tiles, its matrix has {wanted}"));
     }
     let twice = shared_weights(tiles);
-    (twice != 0).then(|| format!("replica {replica} has {twice} weights in two tiles"))
+    (twice != 0).then(|| format!("{what} has {twice} weights in two tiles"))
 }
 
 fn cell_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
