@@ -22,6 +22,7 @@
 //! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | |
 //! | [`runtime`] | plan, chip, data | outputs; [`Reference`], the integer oracle | |
 //! | [`compiler`] | | the pipeline, read top to bottom | |
+//! | [`fit`] | a bound on what is lost | bits of every layer, by compiling and looking | |
 //!
 //! Around it: [`target`] (chip descriptions), [`data`] (data sets in, arrays
 //! out), [`mod@format`] (files of our own: plans, calibrations), [`report`] (what
@@ -89,6 +90,7 @@ pub mod compiler;
 pub mod data;
 pub mod diagnostic;
 pub mod entity;
+pub mod fit;
 pub mod format;
 pub mod frontend;
 pub mod graph;

@@ -120,10 +120,10 @@ impl Calibrating<'_> {
         Ok(calibrator.finish())
     }
 
-    /// Whether weights are rounded by the inputs, now or with what is stored.
+    /// Whether the inputs are run again, now or with what is stored.
     fn keeps_inputs(&self) -> bool {
-        let Compilation { weights, save_calibration, .. } = self.compilation;
-        *weights == Some(Weights::SecondOrder) || save_calibration.is_some()
+        let Compilation { weights, fit, save_calibration, .. } = self.compilation;
+        *weights == Some(Weights::SecondOrder) || fit.is_some() || save_calibration.is_some()
     }
 
     /// On inputs that are made up, with a warning.

@@ -130,6 +130,9 @@ fn summary_text(prepared: &Prepared) -> String {
     let report = prepared.report();
     let (footprint, counts) = (&report.footprint, &report.schedule.counts);
     let n_pes = match footprint.n_pes_available {
+        Some(available) if footprint.n_passes > 1 => {
+            format!("{} passes on {available} PEs", footprint.n_passes)
+        }
         Some(available) => format!("{} of {available} PEs", footprint.n_pes_used),
         None => format!("{} PEs, as many as needed", footprint.n_pes_used),
     };
@@ -156,7 +159,7 @@ fn summary_text(prepared: &Prepared) -> String {
         us(counts.interval_cycles),
         report.preprocessing,
         report.calibration,
-        prepared.made.as_ref().map_or(String::new(), Made::rounding_text),
+        prepared.made.as_ref().map_or(String::new(), Made::choices_text),
     )
 }
 
@@ -171,6 +174,7 @@ fn summary_json(prepared: &Prepared, plan: Option<String>) -> Value {
         "tiles": prepared.plan.tiles.len(),
         "pes_used": footprint.n_pes_used,
         "pes": footprint.n_pes_available,
+        "passes": footprint.n_passes,
         "cells_used": footprint.cells_used,
         "cells_total": footprint.cells_total,
         "macs_on_arrays": report.macs.on_arrays,
@@ -180,6 +184,7 @@ fn summary_json(prepared: &Prepared, plan: Option<String>) -> Value {
         "preprocessing": report.preprocessing,
         "calibration": report.calibration,
         "rounding": prepared.made.as_ref().and_then(Made::rounding_json),
+        "fit": prepared.made.as_ref().and_then(Made::fit_json),
     })
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use ohmc::compiler::CompileError;
 use ohmc::data::DataError;
 use ohmc::diagnostic::{Diagnostic, Explain, nearest};
+use ohmc::fit::FitError;
 use ohmc::format::FormatError;
 use ohmc::frontend::FrontendError;
 use ohmc::mapping::MappingError;
@@ -39,6 +40,13 @@ pub enum CliError {
         target: String,
         /// The floorplan, if one was given.
         floorplan: Option<String>,
+    },
+    /// No precision that keeps what is lost within a bound.
+    Fit {
+        /// Why.
+        error: Box<FitError>,
+        /// File of the model.
+        model: String,
     },
     /// A file that cannot be read.
     Read {
@@ -214,6 +222,9 @@ impl Explain for CliError {
                     places.iter().fold(diagnostic, |d, (file, what)| d.at(file, what))
                 };
                 error.diagnostics().into_iter().map(placed).collect()
+            }
+            Self::Fit { error, model } => {
+                error.diagnostics().into_iter().map(|d| d.at(model, "")).collect()
             }
             Self::Synthetic(error) => error
                 .diagnostics()

@@ -106,6 +106,9 @@ impl Evaluation<'_> {
             "preprocessing": prepared.preprocess.describe(),
             "calibration": calibration,
         });
+        if let Some(fit) = prepared.made.as_ref().and_then(Made::fit_json) {
+            json["fit"] = fit;
+        }
         if let Some(rounding) = prepared.made.as_ref().and_then(Made::rounding_json) {
             json["rounding"] = rounding;
         }
@@ -184,7 +187,7 @@ impl Evaluation<'_> {
         text += &format!("preprocessing   {}\n", prepared.preprocess.describe());
         if let Some(made) = &prepared.made {
             text += &format!("calibration     {}\n", made.calibration);
-            text += &made.rounding_text();
+            text += &made.choices_text();
         }
         let memory = peak_memory_bytes().map_or(String::new(), |bytes| {
             format!(", {:.0} MB of memory at most", bytes as f64 / 1e6)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
+use ohmc::fit::Goal;
 use ohmc::frontend::{Axis, FrontendOptions, Model};
 use ohmc::quantize::{
     ByLayer, Corrections, InputRule, Precision, QuantizeOptions, RangeRule, WeightRule,
@@ -78,6 +79,17 @@ pub struct Compilation {
     #[arg(long = "input-bits", value_name = "[LAYER=]BITS", value_parser = parse_by_layer)]
     pub input_bits: Vec<(Option<String>, u8)>,
 
+    /// Choose slices so that little is lost against floating point, with as few
+    /// cells as possible: a share of calibration inputs whose top-1 changes
+    /// (`accuracy=0.5%`), or the relative error of the outputs (`error=1%`).
+    #[arg(long, value_name = "GOAL", value_parser = parse_goal, conflicts_with = "slices")]
+    pub fit: Option<Goal>,
+
+    /// Passes allowed for a model larger than the chip, with cells written anew
+    /// between them [default: 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub passes: Option<u32>,
+
     /// Copies of a layer that work at the same time, as in `conv1=3`;
     /// repeatable.
     #[arg(long = "replicas", value_name = "LAYER=N", value_parser = parse_replicas)]
@@ -137,6 +149,8 @@ impl Compilation {
             ("--inputs-coding", self.inputs_coding.is_some()),
             ("--slices", !self.slices.is_empty()),
             ("--input-bits", !self.input_bits.is_empty()),
+            ("--fit", self.fit.is_some()),
+            ("--passes", self.passes.is_some()),
             ("--replicas", !self.replicas.is_empty()),
             ("--floorplan", self.floorplan.is_some()),
         ]
@@ -389,6 +403,22 @@ fn parse_replicas(text: &str) -> Result<(String, u32), String> {
     let (name, copies) = text.rsplit_once('=').ok_or_else(wrong)?;
     let copies = copies.trim().parse().ok().filter(|&n: &u32| n > 0).ok_or_else(wrong)?;
     if name.is_empty() { Err(wrong()) } else { Ok((name.to_string(), copies)) }
+}
+
+fn parse_goal(text: &str) -> Result<Goal, String> {
+    let wrong =
+        || "give what may be lost in percent, as in `accuracy=0.5%` or `error=1%`".to_string();
+    let (what, share) = text.split_once('=').ok_or_else(wrong)?;
+    let percent = share.trim().strip_suffix('%').ok_or_else(wrong)?;
+    let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(wrong());
+    }
+    match what.trim() {
+        "accuracy" => Ok(Goal::Accuracy(percent / 100.0)),
+        "error" => Ok(Goal::Error(percent / 100.0)),
+        _ => Err(wrong()),
+    }
 }
 
 fn parse_by_layer(text: &str) -> Result<(Option<String>, u8), String> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ohmc::compiler::{self, CompileOptions};
 use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
+use ohmc::fit::{self, FitError};
 use ohmc::format::{self, PlanFile, PreprocessForm};
 use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
 use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
@@ -81,6 +82,8 @@ pub struct Made {
     pub quantized: QuantizedLayers,
     /// What rounding by errors gained, by layer.
     pub gains: Vec<LayerGain>,
+    /// How `--fit` came to its choice.
+    pub fit: Option<fit::Summary>,
     /// Where each sits.
     pub mapping: Mapping,
 }
@@ -183,16 +186,24 @@ impl Request<'_> {
         }
         .calibration()?;
         let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
+        let wrong = |error| CliError::Compile {
+            error: Box::new(error),
+            model: file.clone(),
+            target: target_name.clone(),
+            floorplan: self.compilation.floorplan.as_deref().map(files::name),
+        };
         let compiling = Progress::start("compiling", None);
-        let compiled =
-            compiler::compile(&model, &target, &calibration, &chosen).map_err(|error| {
-                CliError::Compile {
-                    error: Box::new(error),
-                    model: file.clone(),
-                    target: target_name.clone(),
-                    floorplan: self.compilation.floorplan.as_deref().map(files::name),
-                }
-            })?;
+        let (compiled, fit) = match self.compilation.fit {
+            None => {
+                let compiled = compiler::compile(&model, &target, &calibration, &chosen);
+                (compiled.map_err(wrong)?, None)
+            }
+            Some(goal) => match fit::fit(&model, &target, &calibration, &chosen, goal) {
+                Ok(fitted) => (fitted.compiled, Some(fitted.summary)),
+                Err(FitError::Compile(error)) => return Err(wrong(error)),
+                Err(error) => return Err(CliError::Fit { error: Box::new(error), model: file }),
+            },
+        };
         drop(compiling);
         if let Some(store) = store {
             store.finish_with(&format::write_calibration(&calibration)?)?;
@@ -203,6 +214,7 @@ impl Request<'_> {
             calibration: Source::of(calibration),
             quantized: compiled.quantized,
             gains: compiled.gains,
+            fit,
             mapping: compiled.mapping,
         };
         let (plan, made) = (compiled.plan, Some(made));
@@ -219,13 +231,19 @@ impl Request<'_> {
             }
         };
         let replicas = self.compilation.replicas.iter().cloned().collect();
-        Ok(MappingOptions { replicas, floorplan })
+        let n_passes = self.compilation.passes.unwrap_or(1);
+        Ok(MappingOptions { replicas, floorplan, n_passes })
     }
 }
 
 impl Made {
-    /// What each part of rounding gained, a line for people; empty without.
-    pub fn rounding_text(&self) -> String {
+    /// What was chosen and gained, a line each for people; empty without.
+    pub fn choices_text(&self) -> String {
+        let fit = self.fit.as_ref().map_or(String::new(), |fit| format!("fit             {fit}\n"));
+        fit + &self.rounding_text()
+    }
+
+    fn rounding_text(&self) -> String {
         refine::mean_gains(&self.gains).map_or(String::new(), |means| {
             let layers = counted(self.gains.len() as u64, "layer");
             let parts = refine::parts(&means);
@@ -233,7 +251,20 @@ impl Made {
         })
     }
 
-    /// The same for scripts.
+    /// What `--fit` chose, for scripts.
+    pub fn fit_json(&self) -> Option<Value> {
+        let fit = self.fit.as_ref()?;
+        Some(json!({
+            "goal": fit.goal.to_string(),
+            "loss": fit.loss,
+            "slices": fit.slices,
+            "input_bits": fit.input_bits,
+            "inputs": fit.n_inputs,
+            "compilations": fit.n_tried,
+        }))
+    }
+
+    /// What rounding gained, for scripts.
     pub fn rounding_json(&self) -> Option<Value> {
         let means = refine::mean_gains(&self.gains)?;
         Some(means.iter().map(|(part, error)| (part.to_string(), json!(error))).collect())

@@ -203,6 +203,20 @@ impl LayerGraph {
         })
     }
 
+    /// Crossbar layers on the longest way to each layer, itself not counted, in
+    /// canonical order.
+    pub(crate) fn depths(&self) -> Vec<usize> {
+        let mut depths = vec![0; self.order().len()];
+        for id in self.order() {
+            let before = self.predecessors(id).into_iter().map(|p| {
+                let own = usize::from(matches!(self.layer(p).kind, LayerKind::Crossbar(_)));
+                depths[p.index()] + own
+            });
+            depths[id.index()] = before.max().unwrap_or(0);
+        }
+        depths
+    }
+
     /// The crossbar layer with this id, if it is one.
     pub fn crossbar(&self, id: LayerId) -> Option<&CrossbarLayer> {
         match &self.graph.node_weight(NodeIndex::new(id.index()))?.kind {

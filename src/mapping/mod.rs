@@ -18,6 +18,7 @@
 
 mod floorplan;
 mod partition;
+mod passes;
 mod place;
 mod print;
 mod verify;
@@ -36,6 +37,7 @@ use crate::diagnostic::{Diagnostic, Explain, nearest};
 use crate::entity::{LayerId, PeId, Table, WeightTileId};
 use crate::graph::LayerGraph;
 use crate::target::{PeCount, Target};
+use place::Placer;
 
 /// The piece of a layer's matrix that sits in one place of one PE.
 ///
@@ -104,6 +106,9 @@ pub struct Mapping {
     pub tiles: Table<WeightTileId, WeightTile>,
     /// PEs of the chip, or as many as are used where the target has no limit.
     pub n_pes: u32,
+    /// How often all cells are written for one run; at least 1. PEs of later
+    /// passes are counted on from those of earlier ones.
+    pub n_passes: u32,
     /// Copies of each crossbar layer; at least 1.
     pub replicas: BTreeMap<LayerId, u32>,
     /// Slices of a weight of each crossbar layer; at least 1.
@@ -137,6 +142,8 @@ pub struct MappingOptions {
     pub replicas: BTreeMap<String, u32>,
     /// Places chosen by hand.
     pub floorplan: Floorplan,
+    /// Passes allowed at most, with cells written anew between them; 0 is 1.
+    pub n_passes: u32,
 }
 
 /// Why a model does not fit.
@@ -151,6 +158,8 @@ pub enum MappingError {
         needed: u32,
         /// PEs of the target.
         available: u32,
+        /// Passes needed and allowed, where several are.
+        passes: Option<(u32, u32)>,
         /// PEs by layer: name, tiles, cells.
         layers: Vec<(String, usize, u64)>,
     },
@@ -179,6 +188,11 @@ pub enum MappingError {
         /// Output positions of the layer.
         positions: usize,
     },
+    /// A layer drives cells that an earlier one drove in an earlier pass.
+    Overwritten {
+        /// The layer.
+        layer: String,
+    },
     /// The mapping breaks its own invariants.
     Verify(Vec<MappingFault>),
 }
@@ -194,7 +208,7 @@ fn counted(n: usize, what: &str) -> String {
 impl Explain for MappingError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
-            Self::TooLarge { target, needed, available, layers } => {
+            Self::TooLarge { target, needed, available, passes, layers } => {
                 let mut by_cells = layers.clone();
                 by_cells.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
                 let largest: Vec<String> = by_cells
@@ -204,13 +218,19 @@ impl Explain for MappingError {
                         format!("`{name}` {}, {cells} cells", counted(*tiles, "tile"))
                     })
                     .collect();
-                vec![
-                    Diagnostic::error(format!(
-                        "the model needs {needed} PEs, target `{target}` has {available}"
-                    ))
-                    .note(format!("the largest layers: {}", largest.join("; ")))
-                    .help("choose a larger target, or `--set chip.pes=as-needed` to see the whole mapping"),
-                ]
+                let needs =
+                    format!("the model needs {needed} PEs, target `{target}` has {available}");
+                let diagnostic = match passes {
+                    Some((needed, allowed)) => Diagnostic::error(needs).note(format!(
+                        "{needed} passes with cells written anew between them would do, \
+                         `--passes {allowed}` allows {allowed}"
+                    )),
+                    None => Diagnostic::error(needs),
+                };
+                vec![diagnostic.note(format!("the largest layers: {}", largest.join("; "))).help(
+                    "allow cells to be written anew with `--passes N`, choose a larger \
+                             target, or `--set chip.pes=as-needed` to see the whole mapping",
+                )]
             }
             Self::UnknownLayer { place, name, known } => {
                 let diagnostic = Diagnostic::error(format!(
@@ -244,6 +264,16 @@ impl Explain for MappingError {
                         0 | 1 => "such a layer has one replica".to_string(),
                         _ => format!("choose from 1 to {positions}"),
                     }),
+            ],
+            Self::Overwritten { layer } => vec![
+                Diagnostic::error(format!(
+                    "layer `{layer}` drives cells that are overwritten by then"
+                ))
+                .note(
+                    "it shares them with an earlier layer, as the steps of a recurrent layer do, \
+                     and other layers between the two are in a later pass",
+                )
+                .help("choose a target that holds the model in one pass"),
             ],
             Self::Verify(faults) => faults
                 .iter()
@@ -299,8 +329,17 @@ pub fn map(
         }
     }
     let spots = floorplan::spots(graph, &pieces, &options.floorplan)?;
-    let (tiles, n_pes) = place::place(graph, target, pieces, spots, &replicas)?;
-    let mapping = Mapping { tiles, n_pes, replicas, slices: n_slices };
+    let placer = Placer { graph, target, replicas: &replicas };
+    let (tiles, n_pes, n_passes) = match (placer.on_chip(&pieces, &spots)?, pe_limit(target)) {
+        (Some((tiles, n_pes)), _) => (tiles, n_pes, 1),
+        (None, Some(n_pes)) if options.n_passes > 1 => {
+            let (tiles, n_passes) =
+                passes::place(&placer, &pieces, &spots, n_pes, options.n_passes)?;
+            (tiles, n_pes, n_passes)
+        }
+        (None, _) => return Err(placer.too_large(&pieces, &spots, None)),
+    };
+    let mapping = Mapping { tiles, n_pes, n_passes, replicas, slices: n_slices };
     let faults = verify(&mapping, graph, target);
     if faults.is_empty() { Ok(mapping) } else { Err(MappingError::Verify(faults)) }
 }

@@ -28,36 +28,89 @@ enum Strategy {
     Cram(u32),
 }
 
-/// Tiles with their places, and the PEs of the chip.
-pub(super) fn place(
-    graph: &LayerGraph,
-    target: &Target,
-    tiles: Vec<WeightTile>,
-    spots: Vec<Option<Spot>>,
-    replicas: &BTreeMap<LayerId, u32>,
-) -> Result<(Table<WeightTileId, WeightTile>, u32), MappingError> {
-    let limit = pe_limit(target);
-    let strategies = match limit {
-        Some(n) => vec![Strategy::Spread(n), Strategy::Pack(n), Strategy::Cram(n)],
-        None => vec![Strategy::Pack(u32::MAX)],
-    };
-    for strategy in strategies {
-        let mut board = Board::new(graph, replicas, target.pe, limit.unwrap_or(u32::MAX));
-        if let Some(tiles) = board.place_all(&tiles, &spots, strategy)? {
-            let n_pes = limit.unwrap_or(board.pes.len() as u32);
-            return Ok((tiles, n_pes));
+/// What tiles are placed by.
+pub(super) struct Placer<'a> {
+    pub graph: &'a LayerGraph,
+    pub target: &'a Target,
+    pub replicas: &'a BTreeMap<LayerId, u32>,
+}
+
+impl Placer<'_> {
+    /// Tiles with their places, and the PEs of the chip; `None` if they do not
+    /// fit it.
+    pub(super) fn on_chip(
+        &self,
+        tiles: &[WeightTile],
+        spots: &[Option<Spot>],
+    ) -> Result<Option<(Table<WeightTileId, WeightTile>, u32)>, MappingError> {
+        let limit = pe_limit(self.target);
+        let strategies = match limit {
+            Some(n) => vec![Strategy::Spread(n), Strategy::Pack(n), Strategy::Cram(n)],
+            None => vec![Strategy::Pack(u32::MAX)],
+        };
+        for strategy in strategies {
+            let mut board = self.board(limit);
+            if let Some(tiles) = board.place_all(tiles, spots, strategy)? {
+                let n_pes = limit.unwrap_or(board.pes.len() as u32);
+                return Ok(Some((tiles, n_pes)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether tiles fit the chip at all.
+    pub(super) fn crammed(
+        &self,
+        tiles: &[WeightTile],
+        spots: &[Option<Spot>],
+    ) -> Result<bool, MappingError> {
+        let limit = pe_limit(self.target);
+        let strategy = Strategy::Cram(limit.unwrap_or(u32::MAX));
+        Ok(self.board(limit).place_all(tiles, spots, strategy)?.is_some())
+    }
+
+    /// How many of these tiles have no more cells than the chip.
+    pub(super) fn n_that_have_cells<'t>(
+        &self,
+        tiles: impl Iterator<Item = &'t WeightTile>,
+    ) -> usize {
+        let n_pes = u64::from(pe_limit(self.target).unwrap_or(u32::MAX));
+        let mut left = n_pes.saturating_mul(self.target.pe.cells());
+        tiles
+            .take_while(|tile| {
+                let fits = tile.n_cells() <= left;
+                left = left.saturating_sub(tile.n_cells());
+                fits
+            })
+            .count()
+    }
+
+    /// That tiles do not fit, with what they need; `passes` are those needed and
+    /// allowed.
+    pub(super) fn too_large(
+        &self,
+        tiles: &[WeightTile],
+        spots: &[Option<Spot>],
+        passes: Option<(u32, u32)>,
+    ) -> MappingError {
+        // Cramming without a limit says what it would take, and on a chip of as
+        // many PEs it does fit.
+        let mut board = self.board(None);
+        if let Err(error) = board.place_all(tiles, spots, Strategy::Cram(u32::MAX)) {
+            return error;
+        }
+        MappingError::TooLarge {
+            target: self.target.name.clone(),
+            needed: board.pes.len() as u32,
+            available: pe_limit(self.target).unwrap_or(0),
+            passes,
+            layers: sizes(self.graph, tiles),
         }
     }
-    // It does not fit; cramming without a limit says what it would take, and
-    // on a chip of as many PEs it does fit.
-    let mut board = Board::new(graph, replicas, target.pe, u32::MAX);
-    let _ = board.place_all(&tiles, &spots, Strategy::Cram(u32::MAX))?;
-    Err(MappingError::TooLarge {
-        target: target.name.clone(),
-        needed: board.pes.len() as u32,
-        available: limit.unwrap_or(0),
-        layers: sizes(graph, &tiles),
-    })
+
+    fn board(&self, limit: Option<u32>) -> Board<'_> {
+        Board::new(self.graph, self.replicas, self.target.pe, limit.unwrap_or(u32::MAX))
+    }
 }
 
 /// Name, tiles and cells of every layer.

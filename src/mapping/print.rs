@@ -13,13 +13,17 @@ fn range_text(range: &Range<u32>) -> String {
 /// One line a tile, under the name of its layer.
 pub fn mapping_text(mapping: &Mapping, graph: &LayerGraph) -> String {
     let mut text = String::new();
+    let passes = match mapping.n_passes {
+        1 => String::new(),
+        n => format!(" in {n} passes"),
+    };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "mapping: {} tiles on {} of {} PEs",
+        "mapping: {} tiles on {} of {} PEs{passes}",
         mapping.tiles.len(),
         mapping.n_pes_used(),
-        mapping.n_pes
+        u64::from(mapping.n_pes) * u64::from(mapping.n_passes),
     );
     for (&layer, replicas) in &mapping.replicas {
         let n_slices = mapping.slices.get(&layer).copied().unwrap_or(1);

@@ -5,7 +5,7 @@
 //! 1. Every tile is of a crossbar layer, has at least one row, column and
 //!    group, and none outside the layer's matrix.
 //! 2. Every tile lies inside its PE, starts on an even output line, and its PE
-//!    is one of the chip's.
+//!    is one of the chip's, in one of the passes.
 //! 3. No cell belongs to two tiles.
 //! 4. Each slice of each weight of each replica of each crossbar layer is in
 //!    exactly one tile.
@@ -72,8 +72,9 @@ pub enum MappingFault {
 /// All broken invariants; none for a good mapping.
 pub fn verify(mapping: &Mapping, graph: &LayerGraph, target: &Target) -> Vec<MappingFault> {
     let mut faults = Vec::new();
-    let limit = pe_limit(target).unwrap_or(mapping.n_pes);
-    faults.extend(area_faults(mapping.tiles.iter(), target.pe, limit.min(mapping.n_pes)));
+    let limit = pe_limit(target).unwrap_or(mapping.n_pes).min(mapping.n_pes);
+    let n_pes = limit.saturating_mul(mapping.n_passes);
+    faults.extend(area_faults(mapping.tiles.iter(), target.pe, n_pes));
     let mut matrices: BTreeMap<(LayerId, u32, u8), Vec<&WeightTile>> = BTreeMap::new();
     for (&layer, &replicas) in &mapping.replicas {
         let n_slices = mapping.slices.get(&layer).copied().unwrap_or(1);

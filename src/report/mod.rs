@@ -28,7 +28,7 @@ pub use work::Work;
 
 use crate::graph::LayerGraph;
 use crate::mapping::pe_limit;
-use crate::schedule::ExecutionPlan;
+use crate::schedule::{ExecutionPlan, PlanLayer};
 use crate::target::{Pe, Target};
 
 /// What a report is made from.
@@ -86,6 +86,11 @@ pub struct Footprint {
     pub n_pes_used: usize,
     /// PEs of the chip; `None` where a model gets as many as it takes.
     pub n_pes_available: Option<u32>,
+    /// How often the chip is written for one run; PEs and cells of all passes
+    /// are counted.
+    pub n_passes: u32,
+    /// Pairs that hold the most sliced weight.
+    pub n_slices: u8,
     /// Cells of the chip; of the PEs in use where their number is not fixed.
     pub cells_total: u64,
     /// Cells taken by tiles.
@@ -100,7 +105,9 @@ pub struct Footprint {
 impl Footprint {
     /// Whether the model fits the chip.
     pub fn fits(&self) -> bool {
-        self.n_pes_available.is_none_or(|available| self.n_pes_used as u64 <= available.into())
+        let n_passes = u64::from(self.n_passes);
+        self.n_pes_available
+            .is_none_or(|available| self.n_pes_used as u64 <= u64::from(available) * n_passes)
     }
 
     /// Cells that are used and hold no weight.
@@ -135,7 +142,8 @@ impl Report {
         let pes = pes::rows(plan, &by_pe);
         let n_pes_used = pes.len();
         let n_pes_available = pe_limit(target);
-        let n_pes = n_pes_available.map_or(n_pes_used as u64, u64::from);
+        let n_passes = u64::from(plan.n_passes);
+        let n_pes = n_pes_available.map_or(n_pes_used as u64, |n| u64::from(n) * n_passes);
         Self {
             model: parts.model_name.to_string(),
             target: target.name.clone(),
@@ -146,6 +154,8 @@ impl Report {
             footprint: Footprint {
                 n_pes_used,
                 n_pes_available,
+                n_passes: plan.n_passes,
+                n_slices: plan.layers.values().map(PlanLayer::n_slices).max().unwrap_or(1),
                 cells_total: n_pes.saturating_mul(plan.pe.cells()),
                 cells_used: total(&layers, |layer| layer.cells),
                 cells_of_weights: total(&layers, |layer| layer.cells_of_weights),

@@ -26,6 +26,11 @@ fn head(report: &Report) -> String {
     let Report { footprint, macs, pe, .. } = report;
     let n_pes = plural(footprint.n_pes_used, "PE");
     let fits = match footprint.n_pes_available {
+        Some(n) if footprint.fits() && footprint.n_passes > 1 => format!(
+            "in {} passes on {}, with cells written anew for each",
+            count(footprint.n_passes),
+            plural(n as usize, "PE")
+        ),
         Some(n) if footprint.fits() => format!(
             "yes, on {} of {n_pes_available} PEs",
             footprint.n_pes_used,
@@ -46,6 +51,10 @@ fn head(report: &Report) -> String {
             count(n)
         ),
     };
+    let pairs = match footprint.n_slices {
+        1 => "a pair of cells each".to_string(),
+        n => format!("up to {n} pairs of cells each"),
+    };
     let rows = [
         ("model", report.model.clone()),
         ("target", target),
@@ -60,7 +69,7 @@ fn head(report: &Report) -> String {
                 percent(share(footprint.cells_used, footprint.cells_total)),
             ),
         ),
-        ("weights", format!("{} on arrays, a pair of cells each", count(footprint.n_weights))),
+        ("weights", format!("{} on arrays, {pairs}", count(footprint.n_weights))),
         (
             "macs",
             format!(

@@ -40,6 +40,7 @@ pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
     let mut plan = ExecutionPlan {
         pe: target.pe,
         n_pes: mapping.n_pes,
+        n_passes: mapping.n_passes,
         subtract: target.readout.subtract,
         conversions_per_cycle: target.readout.lines_converted_per_cycle(),
         cycle_ns: target.readout.cycle_ns,

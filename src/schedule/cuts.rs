@@ -34,7 +34,7 @@ pub(crate) enum Work {
 
 /// Stages and crossbar layers in executable order.
 pub(crate) fn work(graph: &LayerGraph) -> Vec<Work> {
-    let depth = depths(graph);
+    let depth = graph.depths();
     let component = components(graph, &depth);
     // A component is executed at its depth, before the crossbar layers of that
     // depth; components of one depth do not read from each other.
@@ -57,19 +57,6 @@ pub(crate) fn work(graph: &LayerGraph) -> Vec<Work> {
         work.extend(crossbars.remove(&d).unwrap_or_default().into_iter().map(Work::Crossbar));
     }
     work
-}
-
-/// Crossbar layers on the longest way to each layer, itself not counted.
-fn depths(graph: &LayerGraph) -> Vec<usize> {
-    let mut depth = vec![0; graph.order().len()];
-    for id in graph.order() {
-        let before = graph.predecessors(id).into_iter().map(|p| {
-            let own = usize::from(matches!(graph.layer(p).kind, LayerKind::Crossbar(_)));
-            depth[p.index()] + own
-        });
-        depth[id.index()] = before.max().unwrap_or(0);
-    }
-    depth
 }
 
 /// A number for each digital layer, the same for those of one depth that are

@@ -16,6 +16,9 @@ pub struct ExecutionPlan {
     pub pe: Pe,
     /// PEs of the chip.
     pub n_pes: u32,
+    /// How often the chip is written for one run; at least 1. PE `n` of pass
+    /// `p` is PE `p x n_pes + n` of the plan.
+    pub n_passes: u32,
     /// Where pairs are subtracted.
     pub subtract: Subtract,
     /// Conversions of a PE in one cycle.
@@ -245,6 +248,22 @@ impl ExecutionPlan {
         let input = place.input_line + nth * rows + (row - place.rows.start);
         let output = place.output_line + 2 * (nth * columns + (column - place.columns.start));
         (input, output, output + 1)
+    }
+
+    /// The pass in which a PE of the plan is driven.
+    pub fn pass_of(&self, pe: PeId) -> u32 {
+        pe.0 / self.n_pes.max(1)
+    }
+
+    /// The pass in which a step drives cells; `None` where it drives none.
+    pub fn pass_of_step(&self, step: &Step) -> Option<u32> {
+        match &step.kind {
+            StepKind::Waves { tiles, .. } => {
+                let tile = tiles.first().and_then(|&tile| self.tiles.get(tile))?;
+                Some(self.pass_of(tile.place.pe))
+            }
+            _ => None,
+        }
     }
 
     /// The cycle in which the last step ends.

@@ -29,10 +29,14 @@ fn rounds_text(rounds: &[Range<u32>]) -> String {
 pub fn plan_text(plan: &ExecutionPlan) -> String {
     let counts = plan.counts();
     let mut text = String::new();
+    let passes = match plan.n_passes {
+        1 => String::new(),
+        n => format!(" in {n} passes"),
+    };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "plan: {} steps, {} PEs of {} x {}, {} conversions a cycle, subtraction {} conversion",
+        "plan: {} steps, {} PEs of {} x {}{passes}, {} conversions a cycle, subtraction {} conversion",
         plan.steps.len(),
         plan.n_pes,
         plan.pe.inputs,

@@ -25,6 +25,8 @@
 //! 8. A sum adds all tiles of its matrix, each once, after waves have driven
 //!    each output position of one input through one replica exactly once.
 //! 9. Every crossbar layer has one sum; every output of the model is made.
+//! 10. Waves of a pass stand before those of later passes, and end before any of
+//!     these starts.
 //!
 //! Plans come from files, and a file can say anything: whatever the numbers
 //! are, checking them neither panics nor takes memory that the plan itself

@@ -64,6 +64,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
+    (
+        "fit",
+        &[
+            "chip",
+            "compiler",
+            "diagnostic",
+            "entity",
+            "frontend",
+            "graph",
+            "mapping",
+            "quantize",
+            "runtime",
+            "target",
+            "tensor",
+        ],
+    ),
     ("report", &["entity", "graph", "mapping", "quantize", "schedule", "target"]),
     (
         "format",

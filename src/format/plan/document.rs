@@ -67,6 +67,9 @@ pub(super) struct ChipForm {
     inputs: u32,
     outputs: u32,
     n_pes: u32,
+    /// How often it is written for one run.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    n_passes: u32,
     subtract: SubtractForm,
     conversions_per_cycle: u32,
     cycle_ns: Exact<f64>,
@@ -258,6 +261,7 @@ impl ChipForm {
             inputs: plan.pe.inputs,
             outputs: plan.pe.outputs,
             n_pes: plan.n_pes,
+            n_passes: plan.n_passes,
             subtract: match plan.subtract {
                 Subtract::BeforeConversion => SubtractForm::BeforeConversion,
                 Subtract::AfterConversion => SubtractForm::AfterConversion,
@@ -277,6 +281,7 @@ impl ChipForm {
         ExecutionPlan {
             pe: self.pe(),
             n_pes: self.n_pes,
+            n_passes: self.n_passes,
             subtract: match self.subtract {
                 SubtractForm::BeforeConversion => Subtract::BeforeConversion,
                 SubtractForm::AfterConversion => Subtract::AfterConversion,
@@ -439,6 +444,14 @@ impl StepForm {
         };
         Step { kind, after: plain(&self.after), start: self.start, cycles: self.cycles }
     }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(n: &u32) -> bool {
+    *n == 1
 }
 
 fn is_zero(slice: &u8) -> bool {

@@ -49,6 +49,7 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
             }
         }
     }
+    check.passes();
     for &layer in plan.layers.keys() {
         if check.made.sums.get(&layer) != Some(&1) {
             check.faults.push(PlanFault::MissingSum(layer));
@@ -108,6 +109,26 @@ impl Check<'_> {
         if total > MAX_COUNT {
             let what = format!("its steps take {total} cycles and conversions");
             self.faults.push(PlanFault::Chip(what));
+        }
+    }
+
+    /// Cells that a pass has overwritten are not driven.
+    fn passes(&mut self) {
+        let plan = self.plan;
+        // The pass that is on, the end of those before, and of all.
+        let (mut pass, mut began, mut ended) = (0, 0, 0);
+        for (id, step) in plan.steps.iter() {
+            let Some(own) = plan.pass_of_step(step) else { continue };
+            if own < pass {
+                self.fault(id, format!("it drives cells of pass {own} after pass {pass}"));
+            } else if own > pass {
+                (pass, began) = (own, ended);
+            }
+            if step.start < began {
+                let start = step.start;
+                self.fault(id, format!("it starts at {start}, the pass before ends at {began}"));
+            }
+            ended = ended.max(step.start.saturating_add(step.cycles));
         }
     }
 

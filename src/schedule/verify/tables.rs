@@ -61,6 +61,10 @@ fn chip_faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     if !lines.contains(&inputs) || !lines.contains(&outputs) || !outputs.is_multiple_of(2) {
         faults.push(PlanFault::Chip(format!("its PEs have {inputs} inputs and {outputs} outputs")));
     }
+    if plan.n_passes == 0 || plan.n_pes.checked_mul(plan.n_passes).is_none() {
+        let (n_pes, n_passes) = (plan.n_pes, plan.n_passes);
+        faults.push(PlanFault::Chip(format!("it has {n_passes} passes of {n_pes} PEs")));
+    }
     for (what, value, unit) in [("cycle", plan.cycle_ns, "ns"), ("level", plan.level_us, "uS")] {
         if !(value.is_finite() && value > 0.0) {
             faults.push(PlanFault::Chip(format!("its {what} is {value} {unit}")));
@@ -183,7 +187,7 @@ fn tile_faults(plan: &ExecutionPlan, place: &WeightTile) -> Vec<String> {
         let n = lengths.iter().map(|r| u64::from(length(r))).product::<u64>() * factor;
         u64::from(start) + n <= u64::from(lines)
     };
-    if place.pe.0 >= plan.n_pes
+    if u64::from(place.pe.0) >= u64::from(plan.n_pes) * u64::from(plan.n_passes)
         || !place.output_line.is_multiple_of(2)
         || !fits(place.input_line, [&place.groups, &place.rows], 1, plan.pe.inputs)
         || !fits(place.output_line, [&place.groups, &place.columns], 2, plan.pe.outputs)

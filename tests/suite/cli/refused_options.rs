@@ -66,6 +66,27 @@ fn replicas_of_what_is_not_there() {
 }
 
 #[test]
+fn precisions_that_cannot_be() {
+    let desk = Desk::new();
+    let compile = "compile mcnn.onnx --target ideal --calibrate stored -o x.plan";
+    desk.refuses("slices-too-many", &format!("{compile} --slices 5"));
+    desk.refuses("slices-of-unknown-layer", &format!("{compile} --slices cnv1=2"));
+    desk.refuses("slices-without-number", &format!("{compile} --slices conv1="));
+    desk.refuses("input-bits-too-many", &format!("{compile} --input-bits 17"));
+    desk.refuses("fit-without-percent", &format!("{compile} --fit accuracy=1"));
+    desk.refuses("fit-with-slices", &format!("{compile} --fit error=1% --slices 2"));
+    desk.refuses("fit-out-of-reach", &format!("{compile} --fit error=0%"));
+}
+
+#[test]
+fn passes_that_are_too_few() {
+    let desk = Desk::new();
+    let compile = "compile mcnn.onnx --target yao2020-chip --calibrate stored -o x.plan";
+    desk.refuses("passes-too-few", &format!("{compile} --set chip.pes=1 --passes 2"));
+    desk.refuses("passes-none", &format!("{compile} --passes 0"));
+}
+
+#[test]
 fn floorplans_that_do_not_fit() {
     let desk = Desk::new();
     let published = String::from_utf8(desk.read("floorplan.yaml")).unwrap();

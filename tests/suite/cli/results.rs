@@ -183,3 +183,29 @@ fn targets_and_completions_are_listed() {
         assert!(script.contains(word), "no `{word}`");
     }
 }
+
+#[test]
+fn a_plan_keeps_slices_bits_and_passes() {
+    let desk = Desk::new();
+    let chosen = "--slices 2 --slices fc=3 --input-bits conv1=6 --set chip.pes=1 --passes 9";
+    let compile = format!("compile mcnn.onnx --target ideal --calibrate stored {chosen} -o x.plan");
+    let summary = desk.json(&compile);
+    assert!(summary["passes"].as_u64().unwrap() > 1, "{summary}");
+    let eval = "--data digits --limit 40";
+    let of_plan = desk.json(&format!("eval x.plan {eval}"));
+    let model = format!("eval mcnn.onnx --target ideal --calibrate stored {chosen} {eval}");
+    let of_model = desk.json(&format!("{model} --reference"));
+    assert_eq!(of_model["reference"][0]["different"][0], 0);
+    assert_eq!(of_plan["accuracy"], of_model["accuracy"]);
+}
+
+#[test]
+fn what_fits_is_printed() {
+    let desk = Desk::new();
+    let compile = "compile mcnn.onnx --target ideal --calibrate digits --fit error=2%";
+    let fit = &desk.json(compile)["fit"];
+    assert!(fit["loss"].as_f64().unwrap() <= 0.02, "{fit}");
+    assert!(!fit["slices"].as_object().unwrap().is_empty(), "{fit}");
+    let text = desk.prints(compile);
+    assert!(text.contains("\nfit             error=2%: "), "{text}");
+}
