@@ -163,8 +163,16 @@ impl<'a> ArchiveWriter<'a> {
 
     /// Adds an entry as it is: weights in floating point do not get smaller.
     pub fn add_stored(&mut self, name: impl Into<String>, bytes: &'a [u8]) {
-        let content = Box::new(move |writer: &mut dyn Write| writer.write_all(bytes));
-        let name = name.into();
+        self.add_stored_by(name, move |writer| writer.write_all(bytes));
+    }
+
+    /// The same of what `content` writes, each time the same.
+    pub fn add_stored_by(
+        &mut self,
+        name: impl Into<String>,
+        content: impl Fn(&mut dyn Write) -> io::Result<()> + 'a,
+    ) {
+        let (name, content) = (name.into(), Box::new(content));
         self.entries.push(Pending { name, method: CompressionMethod::Stored, content });
     }
 

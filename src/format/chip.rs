@@ -89,10 +89,10 @@ impl ChipFile {
         let pe = self.programmed.pe;
         let shape = [pe.inputs as usize, pe.outputs as usize];
         for (&id, cells) in &self.programmed.pes {
-            archive.add(entry("written_us", id), move |writer| {
+            archive.add_stored_by(entry("written_us", id), move |writer| {
                 write_array(writer, &shape, &cells.written_us)
             });
-            archive.add(entry("relaxed_us", id), move |writer| {
+            archive.add_stored_by(entry("relaxed_us", id), move |writer| {
                 write_array(writer, &shape, &cells.relaxed_us)
             });
             archive
