@@ -68,7 +68,7 @@ impl Stream {
     }
 
     #[inline]
-    fn next(&mut self) -> u64 {
+    fn word(&mut self) -> u64 {
         let word = mix(self.0);
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         word
@@ -80,17 +80,17 @@ impl TryRng for Stream {
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         // The upper half: its bits are mixed best.
-        Ok((self.next() >> 32) as u32)
+        Ok((self.word() >> 32) as u32)
     }
 
     #[inline]
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.next())
+        Ok(self.word())
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
         for chunk in bytes.chunks_mut(8) {
-            let word = self.next().to_le_bytes();
+            let word = self.word().to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
         Ok(())
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_matters() {
-        let first = |seed, purpose, pe, cell| Streams::new(seed, purpose, PeId(pe)).of(cell).next();
+        let first = |seed, purpose, pe, cell| Streams::new(seed, purpose, PeId(pe)).of(cell).word();
         let all = [
             first(1, Purpose::Pulses, 2, 3),
             first(0, Purpose::Pulses, 2, 3),
