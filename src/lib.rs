@@ -19,14 +19,14 @@
 //! | [`refine`] | those, the calibration's inputs | the same, rounded by what errors do together | `--emit graph` |
 //! | [`mapping`] | matrices | [`mapping::Mapping`]: where each weight sits | `--emit mapping` |
 //! | [`schedule`] | mapping, integers | [`ExecutionPlan`]: when each PE is driven, converted, accumulated | `--emit plan` |
-//! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | |
+//! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | `ohmc report` of a `.chip` |
 //! | [`runtime`] | plan, chip, data | outputs; [`Reference`], the integer oracle | |
 //! | [`compiler`] | | the pipeline, read top to bottom | |
 //! | [`fit`] | a bound on what is lost | bits of every layer, by compiling and looking | |
 //!
 //! Around it: [`target`] (chip descriptions), [`data`] (data sets in, arrays
-//! out), [`mod@format`] (files of our own: plans, calibrations), [`report`] (what
-//! a plan takes of a chip), [`diagnostic`] (what a user is told), [`entity`]
+//! out), [`mod@format`] (files of our own: plans, chips, calibrations), [`report`]
+//! (what a plan takes of a chip, what programming took), [`diagnostic`] (what a user is told), [`entity`]
 //! (ids and tables), [`tensor`]. The command line is in
 //! `main.rs` and `cli/`, one file a command; it alone opens files and prints.
 //!

@@ -16,7 +16,7 @@ use crate::graph::LayerGraph;
 use crate::mapping::{Mapping, WeightTile};
 use crate::quantize::{Calibration, Histogram, QuantizeError, QuantizedLayers};
 use crate::schedule::{AdcSetting, ExecutionPlan, PlanParts, schedule};
-use crate::target::{AdcBits, AdcRange, Cell, Subtract, Target};
+use crate::target::{AdcBits, AdcRange, Subtract, Target};
 
 /// Why no ADC range could be found.
 #[derive(Debug, Clone, Error)]
@@ -55,9 +55,7 @@ pub fn settings(
     // The plan with full-scale settings tells which cells a tile has; cells at
     // their targets exactly, since no chip is there yet.
     let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
-    let exact = Cell { verify_tolerance_us: 0.0, relaxation_sd_us: 0.0, ..target.cell };
-    let exact = Cell { read_noise_fraction: 0.0, ..exact };
-    let chip = programming::program(&plan, &exact, 0);
+    let chip = programming::program(&plan, &target.cell.exact(), 0);
     let ids: Vec<WeightTileId> = mapping.tiles.keys().collect();
     Ok(ids
         .par_iter()

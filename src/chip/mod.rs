@@ -6,23 +6,35 @@
 //!
 //! | file | effect |
 //! |---|---|
-//! | `programming` | what a cell holds after it was written |
+//! | `programming` | what a cell holds after it was written, pulse by pulse or on average |
+//! | `faults` | cells and lines that do not work |
+//! | `programmed` | what became of every cell, and the chip that it makes at some time |
+//! | `effects` | all of these, each to be switched by itself |
+//! | `random`, `math` | streams of random numbers for cells, a logarithm that is the same everywhere |
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
 //! | `adc` | from currents to codes, and over which range |
 
 mod adc;
+mod effects;
+mod faults;
 mod kernel;
+mod math;
 mod noise;
+mod programmed;
 mod programming;
+mod random;
 
 pub use adc::{AdcError, settings};
+pub use effects::{Conditions, Effect, Effects};
+pub use faults::{Fault, FaultMap, FaultMapError};
 pub use kernel::{
     Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
 };
 pub(crate) use kernel::{Instructions, Simd, Task};
 pub use noise::{ReadNoise, normals};
-pub use programming::program;
+pub use programmed::{CellState, PeCells, Programmed, Work};
+pub use programming::{ProgramError, ProgramOptions, program, write};
 
 use std::collections::BTreeMap;
 

@@ -79,6 +79,7 @@ impl Compile {
     /// Runs the command.
     pub fn execute(&self) -> Result<(), CliError> {
         self.threads.set()?;
+        self.compilation.without_effects()?;
         // Begun first: a place that cannot be written is found before the work.
         let output = self.out.as_deref().map(Output::create).transpose()?;
         let prepared = Request {
@@ -119,9 +120,9 @@ impl Compile {
 fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
     let _progress = Progress::start("writing the plan", None);
     let text = prepared.model.canonical_text();
-    let Some(Made { files, options, .. }) = prepared.made else { return Ok(()) };
     let preprocess = prepare::to_form(&prepared.preprocess);
-    let plan = PlanFile::new(files, options, preprocess, prepared.target, prepared.plan, &text);
+    let Prepared { files, options, target, plan, .. } = prepared;
+    let plan = PlanFile::new(files, options, preprocess, target, plan, &text);
     output.finish_with(&plan.write()?)
 }
 

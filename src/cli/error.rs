@@ -3,6 +3,7 @@
 
 use std::io;
 
+use ohmc::chip::ProgramError;
 use ohmc::compiler::CompileError;
 use ohmc::data::DataError;
 use ohmc::diagnostic::{Diagnostic, Explain, nearest};
@@ -30,6 +31,8 @@ pub enum CliError {
     Data(#[from] Box<DataError>),
     /// A run that failed.
     Run(#[from] RunError),
+    /// A chip that cannot be programmed.
+    Program(#[from] ProgramError),
     /// A model that does not compile for a target.
     Compile {
         /// Why.
@@ -103,6 +106,42 @@ pub enum CliError {
     IsPlan {
         /// The plan.
         file: String,
+    },
+    /// A chip where a plan or a model is needed.
+    IsChip {
+        /// The chip.
+        file: String,
+    },
+    /// Options that make a chip, for one that is made already.
+    Programmed {
+        /// The chip.
+        file: String,
+        /// The options.
+        options: Vec<&'static str>,
+    },
+    /// Options about the reading of a chip, where none is read.
+    NoChipRead {
+        /// The options.
+        options: Vec<&'static str>,
+    },
+    /// A time, for a target whose cells do not drift.
+    NoDrift {
+        /// The target.
+        target: String,
+    },
+    /// Pulses, for a target that does not say what they do.
+    NoPulses {
+        /// The target.
+        target: String,
+        /// The option.
+        option: &'static str,
+    },
+    /// A map of faults that is none.
+    FaultMap {
+        /// File.
+        file: String,
+        /// What is wrong.
+        reason: String,
     },
     /// Preprocessing given again, and other than the plan's.
     OtherPreprocessing {
@@ -200,6 +239,10 @@ impl CliError {
             Self::NoTarget { .. }
             | Self::BelongsToModel { .. }
             | Self::NoReference { .. }
+            | Self::Programmed { .. }
+            | Self::NoChipRead { .. }
+            | Self::NoDrift { .. }
+            | Self::NoPulses { .. }
             | Self::NothingToCompare { .. }
             | Self::SameFile { .. } => 2,
             Self::Crash(_) => 101,
@@ -216,6 +259,7 @@ impl Explain for CliError {
             Self::Format(error) => error.diagnostics(),
             Self::Data(error) => error.diagnostics(),
             Self::Run(error) => error.diagnostics(),
+            Self::Program(error) => error.diagnostics(),
             Self::Compile { error, model, target, floorplan } => {
                 let places = places(error, model, target, floorplan.as_deref());
                 let placed = |diagnostic: Diagnostic| {
@@ -290,6 +334,42 @@ impl CliError {
                 Diagnostic::error(format!("`{file}` is a plan, compiled already"))
                     .at(file, "")
                     .help("`ohmc report` shows it, `ohmc run` and `ohmc eval` execute it")
+            }
+            Self::IsChip { file } => {
+                Diagnostic::error(format!("`{file}` is a chip, programmed already"))
+                    .at(file, "")
+                    .help("program the plan that it was made from, with another `--seed`")
+            }
+            Self::Programmed { file, options } => {
+                let (options, verb) = (list(options), if options.len() > 1 { "do" } else { "does" });
+                Diagnostic::error(format!("{options} {verb} not apply to a chip"))
+                    .at(file, "")
+                    .note("it is programmed already, with the faults that it has")
+                    .help("give its plan instead, or `ohmc program` a new chip")
+            }
+            Self::NoChipRead { options } => {
+                Diagnostic::error(format!("{}: no chip is read here", list(options)))
+                    .note("effects and times are those of a chip when it is read")
+                    .help("give them to `ohmc run` or `ohmc eval`, or to `ohmc report` with a chip")
+            }
+            Self::NoDrift { target } => {
+                Diagnostic::error(format!("cells of `{target}` do not drift"))
+                    .at(target, "`cell.drift`")
+                    .help("give `cell.drift` in the target, or leave `--at` out")
+            }
+            Self::NoPulses { target, option } => {
+                Diagnostic::error(format!("`{option}`: `{target}` does not say what pulses do"))
+                    .at(target, "`cell.pulses`")
+                    .help("`ohmc targets yao2020-chip` prints a target that has `cell.pulses`")
+            }
+            Self::FaultMap { file, reason } => {
+                Diagnostic::error(format!("`{file}` is not a fault map of this chip"))
+                    .at(file, "")
+                    .note(reason.clone())
+                    .help(
+                        "save `[pe][input][output]` of every PE of the chip as u1: 0 works, \
+                         1 stuck high, 2 stuck low, 3 dead",
+                    )
             }
             Self::OtherPreprocessing { file, options, planned } => {
                 Diagnostic::error(format!("{} is not as in the plan", list(options)))

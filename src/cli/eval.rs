@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use ohmc::chip;
+use ohmc::chip::{Chip, Effect, Effects};
 use ohmc::data::{DataOptions, DataSet};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::frontend::Model;
 use ohmc::runtime::{Executor, FloatModel, Reference, Runs, for_each_batch};
 use ohmc::tensor::Tensor;
 
+use super::chips::{Bench, Making, Reading};
 use super::error::CliError;
-use super::evaluation::{Evaluation, Float, Trial};
+use super::evaluation::{Ablation, Evaluation, Float, Trial};
 use super::items::Batch;
 use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Threads, are_scores};
 use super::prepare::{Prepared, Request};
@@ -29,8 +30,9 @@ use super::{files, output, render};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Eval {
-    /// ONNX model, or a plan that `ohmc compile` wrote.
-    #[arg(value_name = "MODEL|PLAN")]
+    /// ONNX model, a plan that `ohmc compile` wrote, or a chip that `ohmc
+    /// program` wrote.
+    #[arg(value_name = "MODEL|PLAN|CHIP")]
     subject: PathBuf,
 
     /// Inputs with labels: IDX, CIFAR-10 binary, .npy, .npz, PNG, JPEG, or a
@@ -38,7 +40,8 @@ pub struct Eval {
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
 
-    /// Chips to measure, with the seeds S, S+1, ...
+    /// Chips to measure, with the seeds S, S+1, ...; of one that is programmed
+    /// already, repetitions of its readings.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     trials: u32,
 
@@ -50,6 +53,10 @@ pub struct Eval {
     /// a model, not a plan.
     #[arg(long)]
     reference: bool,
+
+    /// Measure with each effect of the chip alone and with each left out, too.
+    #[arg(long)]
+    ablate: bool,
 
     /// Leave out the run in floating point.
     #[arg(long)]
@@ -66,6 +73,12 @@ pub struct Eval {
     seed: Seed,
 
     #[command(flatten)]
+    reading: Reading,
+
+    #[command(flatten)]
+    making: Making,
+
+    #[command(flatten)]
     preprocessing: Preprocessing,
 
     #[command(flatten)]
@@ -79,6 +92,7 @@ const EXAMPLES: &str = "\
 Examples:
   ohmc eval models/mcnn.onnx --target yao2020-chip --data models/digits
   ohmc eval mcnn.plan --data models/digits --trials 10 --format json
+  ohmc eval mcnn.chip --data models/digits --at 2h --ablate
   ohmc eval models/mcnn.onnx --target ideal --data models/digits --reference
   ohmc eval resnet20.onnx --target ideal --data cifar10/ --limit 200 \\
     --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225";
@@ -101,20 +115,28 @@ impl Eval {
             (None, true) => return Err(CliError::NoReference { file: prepared.file }),
             (_, false) => None,
         };
+        let bench = Bench::new(&prepared, &self.compilation, &self.reading, &self.making)?;
         let measure = Measure::new(self, &prepared)?;
         let float = measure.float()?;
         let integers = reference.as_ref().map(|r| measure.record(r, "reference")).transpose()?;
         let started = Instant::now();
+        let compared = Compared { float: &float, integers: integers.as_ref() };
         let trials = (0..self.trials)
-            .map(|nth| measure.trial(nth, &float, integers.as_ref()))
+            .map(|nth| measure.trial(&bench.chip(self.chip_seed(nth))?, nth, compared))
             .collect::<Result<Vec<_>, _>>()?;
+        let ablation = match self.ablate {
+            true => self.ablation(&bench, &measure, compared)?,
+            false => Vec::new(),
+        };
         let result = Evaluation {
             prepared: &prepared,
             data: files::name(&self.data),
             seed: self.seed.seed,
+            at_s: self.reading.at,
             outputs: &measure.outputs,
             float,
             trials,
+            ablation,
             took: started.elapsed(),
         };
         match self.format {
@@ -122,6 +144,59 @@ impl Eval {
             Format::Json => output::print_json(&result.json()),
         }
     }
+
+    fn chip_seed(&self, nth: u32) -> u64 {
+        self.seed.seed.wrapping_add(u64::from(nth))
+    }
+
+    /// The same chips with no effect, with each alone, and with each left out.
+    fn ablation(
+        &self,
+        bench: &Bench<'_>,
+        measure: &Measure<'_>,
+        compared: Compared<'_>,
+    ) -> Result<Vec<Ablation>, CliError> {
+        let mut rows: Vec<Ablation> = Vec::new();
+        for nth in 0..self.trials {
+            let seed = self.chip_seed(nth);
+            let made;
+            let programmed = match &measure.prepared.programmed {
+                Some(programmed) => programmed,
+                None => {
+                    made = bench.program(seed)?;
+                    &made
+                }
+            };
+            // Which effects there are may differ from chip to chip, where
+            // faults are rare; the first one's are looked at in all.
+            if rows.is_empty() {
+                rows = ablated(bench, &bench.present(programmed));
+            }
+            for row in &mut rows {
+                let chip = bench.read(programmed, row.effects, seed);
+                row.trials.push(measure.trial(&chip, nth, compared)?);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The rows of an ablation, yet to be measured.
+fn ablated(bench: &Bench<'_>, present: &[Effect]) -> Vec<Ablation> {
+    let row = |name: String, effects| Ablation { name, effects, trials: Vec::new() };
+    let alone = present.iter().map(|&e| row(format!("only {e}"), Effects::only([e])));
+    let without = present.iter().map(|&e| row(format!("without {e}"), bench.effects.without(e)));
+    std::iter::once(row("no effect".to_string(), Effects::NONE))
+        .chain(alone)
+        .chain(without)
+        .collect()
+}
+
+/// What the outputs of a chip are compared with.
+#[derive(Clone, Copy)]
+struct Compared<'a> {
+    float: &'a Float,
+    integers: Option<&'a Recorded>,
 }
 
 /// What is measured, and on what.
@@ -266,26 +341,19 @@ impl<'a> Measure<'a> {
         Ok(Float::Accuracy(percent(n_right, n_inputs)))
     }
 
-    /// One chip, programmed with a seed of its own.
-    fn trial(
-        &self,
-        nth: u32,
-        float: &Float,
-        integers: Option<&Recorded>,
-    ) -> Result<Trial, CliError> {
-        let seed = self.eval.seed.seed.wrapping_add(u64::from(nth));
-        let Prepared { plan, model, target, .. } = self.prepared;
-        let chip = chip::program(plan, &target.cell, seed);
-        let executor = Executor::new(plan, model, &chip)?;
+    /// One chip.
+    fn trial(&self, chip: &Chip, nth: u32, compared: Compared<'_>) -> Result<Trial, CliError> {
+        let Prepared { plan, model, .. } = self.prepared;
+        let executor = Executor::new(plan, model, chip)?;
         let n_outputs = self.outputs.len();
         let compare = |recorded: Option<&Recorded>| {
             recorded.map(|r| r.compare(n_outputs)).transpose().map_err(CliError::Scratch)
         };
-        let mut from_float = compare(match float {
+        let mut from_float = compare(match compared.float {
             Float::Outputs(recorded) => Some(recorded),
             Float::NotRun | Float::Accuracy(_) => None,
         })?;
-        let mut from_reference = compare(integers)?;
+        let mut from_reference = compare(compared.integers)?;
         let mut n_right = 0;
         let what = match self.eval.trials {
             1 => "chip".to_string(),

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use ohmc::chip::Effects;
 use serde_json::{Value, json};
 
+use super::chips::time_text;
 use super::output::counted;
 use super::prepare::{Made, Prepared};
 use super::score::{Distance, Recorded, mean_and_sd};
@@ -31,6 +33,28 @@ pub struct Trial {
     pub from_reference: Vec<Distance>,
 }
 
+/// What chips gave with some of their effects.
+pub struct Ablation {
+    /// Which those are, in words.
+    pub name: String,
+    /// The same as a set.
+    pub effects: Effects,
+    /// By chip.
+    pub trials: Vec<Trial>,
+}
+
+impl Ablation {
+    /// Mean and standard deviation: of accuracies in percent, or of the first
+    /// output's relative errors.
+    fn mean_and_sd(&self) -> (f64, f64) {
+        let of = |trial: &Trial| {
+            let error = || trial.from_float.first().map(Distance::relative);
+            trial.accuracy.or_else(error)
+        };
+        mean_and_sd(&self.trials.iter().filter_map(of).collect::<Vec<_>>())
+    }
+}
+
 /// What came out.
 pub struct Evaluation<'a> {
     /// What was run.
@@ -39,12 +63,16 @@ pub struct Evaluation<'a> {
     pub data: String,
     /// Seed of the first chip.
     pub seed: u64,
+    /// How long after programming in s, where that was asked.
+    pub at_s: Option<f64>,
     /// Outputs that were looked at.
     pub outputs: &'a [usize],
     /// Without a chip.
     pub float: Float,
     /// By chip.
     pub trials: Vec<Trial>,
+    /// The same chips with some of their effects.
+    pub ablation: Vec<Ablation>,
     /// How long the chips took.
     pub took: Duration,
 }
@@ -112,6 +140,23 @@ impl Evaluation<'_> {
         if let Some(rounding) = prepared.made.as_ref().and_then(Made::rounding_json) {
             json["rounding"] = rounding;
         }
+        if let Some(programmed) = &prepared.programmed {
+            json["chip_seed"] = json!(programmed.seed);
+        }
+        if let Some(at_s) = self.at_s {
+            json["at_s"] = json!(at_s);
+        }
+        if !self.ablation.is_empty() {
+            let measure = if accuracies.is_empty() { "relative_error" } else { "accuracy" };
+            json["ablation"] = self
+                .ablation
+                .iter()
+                .map(|row| {
+                    let (mean, sd) = row.mean_and_sd();
+                    json!({ "effects": row.name, measure: { "mean": mean, "sd": sd } })
+                })
+                .collect();
+        }
         let from_float = self.distances(|trial| &trial.from_float);
         if !from_float.is_empty() {
             json["relative_error"] = from_float
@@ -137,20 +182,52 @@ impl Evaluation<'_> {
         json
     }
 
+    fn ablation_text(&self) -> String {
+        let is_accuracy = !self.accuracies().is_empty();
+        let n_trials = self.trials.len();
+        let line = |row: &Ablation| {
+            let (mean, sd) = row.mean_and_sd();
+            let spread = |text: String| if n_trials > 1 { text } else { String::new() };
+            match is_accuracy {
+                true => {
+                    let sd = spread(format!(" sd {sd:.2}"));
+                    format!("  {:<22}{mean:.2} %{sd}\n", row.name)
+                }
+                false => {
+                    let sd = spread(format!(" sd {sd:.6}"));
+                    format!("  {:<22}relative L2 error {mean:.3e}{sd}\n", row.name)
+                }
+            }
+        };
+        match self.ablation.is_empty() {
+            true => String::new(),
+            false => format!(
+                "effects of the chip\n{}",
+                self.ablation.iter().map(line).collect::<String>()
+            ),
+        }
+    }
+
     /// For people.
     pub fn text(&self) -> String {
         let prepared = self.prepared;
         let (n_trials, seed) = (self.trials.len(), self.seed);
-        let chips = match n_trials {
-            1 => format!("one chip, seed {seed}"),
-            n => format!("{n} chips, seeds {seed} to {}", seed.wrapping_add(n as u64 - 1)),
+        let last = seed.wrapping_add((n_trials as u64).saturating_sub(1));
+        let chips = match (&prepared.programmed, n_trials) {
+            (None, 1) => format!("one chip, seed {seed}"),
+            (None, n) => format!("{n} chips, seeds {seed} to {last}"),
+            (Some(chip), 1) => format!("the chip of seed {}, read with seed {seed}", chip.seed),
+            (Some(chip), n) => {
+                format!("the chip of seed {}, {n} readings, seeds {seed} to {last}", chip.seed)
+            }
         };
+        let after = self.at_s.map_or(String::new(), |s| format!(", {} old", time_text(s)));
         let spread = |sd: f64, digits: usize| match n_trials {
             1 => String::new(),
             _ => format!(" sd {sd:.digits$}"),
         };
         let mut text = format!(
-            "{} of {} on {}, {chips}, {} levels a weight\n",
+            "{} of {} on {}, {chips}{after}, {} levels a weight\n",
             counted(self.n_inputs(), "input"),
             self.data,
             prepared.target.name,
@@ -184,6 +261,7 @@ impl Evaluation<'_> {
                 }
             };
         }
+        text += &self.ablation_text();
         text += &format!("preprocessing   {}\n", prepared.preprocess.describe());
         if let Some(made) = &prepared.made {
             text += &format!("calibration     {}\n", made.calibration);

@@ -6,7 +6,8 @@
 //! | file | what |
 //! |---|---|
 //! | `options` | groups of options that several commands take |
-//! | `prepare` | from MODEL or PLAN and options to something that can run |
+//! | `prepare` | from MODEL, PLAN or CHIP and options to something that can run |
+//! | `chips` | from a plan to chips, and how they are read |
 //! | `calibrate` | which inputs a model is calibrated on |
 //! | `items` | how a data set is cut into batches for a model |
 //! | `score`, `evaluation` | accuracies and differences of outputs, and how they are told |
@@ -19,6 +20,7 @@
 //! itself is wrong, 101 a bug of ohmc, 130 interrupted.
 
 mod calibrate;
+mod chips;
 mod compile;
 mod completions;
 mod crash;
@@ -31,6 +33,7 @@ mod items;
 mod options;
 mod output;
 mod prepare;
+mod program;
 mod progress;
 mod render;
 mod report;
@@ -61,7 +64,8 @@ const EXAMPLES: &str = "\
 Examples:
   ohmc eval models/mcnn.onnx --target yao2020-chip --data models/digits
   ohmc compile models/mcnn.onnx --target yao2020-chip --calibrate models/digits -o mcnn.plan
-  ohmc report mcnn.plan
+  ohmc program mcnn.plan -o mcnn.chip
+  ohmc report mcnn.chip
   ohmc targets yao2020-chip > my-chip.yaml
 
 `ohmc COMMAND --help` tells more about each command.";
@@ -69,6 +73,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Compile(compile::Compile),
+    Program(program::Program),
     Report(report::Report),
     Run(run::Run),
     Eval(eval::Eval),
@@ -97,6 +102,7 @@ impl Command {
     fn execute(&self) -> Result<(), CliError> {
         match self {
             Self::Compile(command) => command.execute(),
+            Self::Program(command) => command.execute(),
             Self::Report(command) => command.execute(),
             Self::Run(command) => command.execute(),
             Self::Eval(command) => command.execute(),

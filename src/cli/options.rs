@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use ohmc::chip::Effect;
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::fit::Goal;
 use ohmc::frontend::{Axis, FrontendOptions, Model};
@@ -55,7 +56,8 @@ pub struct Compilation {
     #[arg(long, value_name = "RULE")]
     pub weights: Option<Weights>,
 
-    /// Leave out a part of second-order rounding; repeatable.
+    /// Leave out a part of second-order rounding, or an effect of the chip;
+    /// repeatable.
     #[arg(long, value_name = "PART")]
     pub without: Vec<Part>,
 
@@ -122,6 +124,30 @@ pub enum Part {
     Bias,
     /// Scales chosen with the errors of cells in mind.
     Cells,
+    /// Of a chip: cells stop anywhere within the tolerance, or are given up.
+    VerifyError,
+    /// Of a chip: cells change at once after they were written.
+    Relaxation,
+    /// Of a chip: cells go on changing; with `--at`.
+    Drift,
+    /// Of a chip: every reading is another.
+    ReadNoise,
+    /// Of a chip: cells and lines that do not work.
+    Faults,
+}
+
+impl Part {
+    /// The effect of a chip that it is, if it is one.
+    fn effect(self) -> Option<Effect> {
+        match self {
+            Self::Compensation | Self::Scales | Self::Bias | Self::Cells => None,
+            Self::VerifyError => Some(Effect::VerifyError),
+            Self::Relaxation => Some(Effect::Relaxation),
+            Self::Drift => Some(Effect::Drift),
+            Self::ReadNoise => Some(Effect::ReadNoise),
+            Self::Faults => Some(Effect::Faults),
+        }
+    }
 }
 
 /// `--inputs-coding`.
@@ -144,7 +170,7 @@ impl Compilation {
             ("--calibration-limit", self.calibration_limit.is_some()),
             ("--save-calibration", self.save_calibration.is_some()),
             ("--weights", self.weights.is_some()),
-            ("--without", !self.without.is_empty()),
+            ("--without", self.without.iter().any(|part| part.effect().is_none())),
             ("--range", self.range.is_some()),
             ("--inputs-coding", self.inputs_coding.is_some()),
             ("--slices", !self.slices.is_empty()),
@@ -157,6 +183,19 @@ impl Compilation {
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
         .collect()
+    }
+
+    /// Effects of the chip that are left out.
+    pub fn effects_left_out(&self) -> impl Iterator<Item = Effect> {
+        self.without.iter().filter_map(|part| part.effect())
+    }
+
+    /// Refuses effects of a chip, for commands that read none.
+    pub fn without_effects(&self) -> Result<(), CliError> {
+        match self.effects_left_out().next() {
+            Some(_) => Err(CliError::NoChipRead { options: vec!["--without"] }),
+            None => Ok(()),
+        }
     }
 
     /// Inputs to calibrate on at most.

@@ -1,4 +1,4 @@
-//! From MODEL or PLAN and options to something that can be reported on or run.
+//! From MODEL, PLAN or CHIP and options to something that can be reported on or run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +7,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
+use ohmc::chip::Programmed;
 use ohmc::compiler::{self, CompileOptions};
 use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::fit::{self, FitError};
-use ohmc::format::{self, PlanFile, PreprocessForm};
+use ohmc::format::{self, PlanOrChip, PreprocessForm};
 use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
 use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
 use ohmc::quantize::{Calibration, QuantizedLayers};
@@ -35,7 +36,7 @@ use super::render;
 /// What a command was given.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// MODEL or PLAN.
+    /// MODEL, PLAN or CHIP.
     pub file: &'a Path,
     /// How a model is compiled.
     pub compilation: &'a Compilation,
@@ -52,10 +53,14 @@ pub struct Request<'a> {
 /// A compiled model, ready for use.
 #[derive(Debug)]
 pub struct Prepared {
-    /// MODEL or PLAN, as the user gave it.
+    /// MODEL, PLAN or CHIP, as the user gave it.
     pub file: String,
     /// The model.
     pub model: Model,
+    /// Its files.
+    pub files: ModelFiles,
+    /// What was fixed about it.
+    pub options: FrontendOptions,
     /// What it takes.
     pub items: Items,
     /// What is done to numbers before.
@@ -64,6 +69,8 @@ pub struct Prepared {
     pub target: Target,
     /// What the chip does.
     pub plan: ExecutionPlan,
+    /// The chip that the plan is programmed into, if one was given.
+    pub programmed: Option<Programmed>,
     /// What is known of a model that was compiled just now; a plan does not
     /// say it.
     pub made: Option<Made>,
@@ -72,10 +79,6 @@ pub struct Prepared {
 /// What a compilation leaves beside its plan.
 #[derive(Debug)]
 pub struct Made {
-    /// The model's files.
-    pub files: ModelFiles,
-    /// What was fixed about it.
-    pub options: FrontendOptions,
     /// What it was calibrated on.
     pub calibration: Source,
     /// The integers.
@@ -98,9 +101,10 @@ pub struct Source {
 }
 
 impl Request<'_> {
-    /// Compiles a model, or loads a plan; which one it is, its content tells.
+    /// Compiles a model, or loads a plan or a chip; which one it is, its
+    /// content tells.
     pub fn prepare(self) -> Result<Prepared, CliError> {
-        self.check_files("MODEL|PLAN")?;
+        self.check_files("MODEL|PLAN|CHIP")?;
         match is_archive(self.file)? {
             true => self.load(),
             false => self.compile(),
@@ -141,15 +145,28 @@ impl Request<'_> {
         let cannot = |source| CliError::Read { file: file.clone(), what: "the plan", source };
         let reader = files::open(self.file).map_err(cannot)?;
         let progress = Progress::start("reading the plan", None);
-        let stored = PlanFile::read_from(std::io::BufReader::new(reader), &file)?;
+        let PlanOrChip { plan: stored, programmed } =
+            PlanOrChip::read_from(std::io::BufReader::new(reader), &file)?;
         let model = frontend::read(&stored.model, &stored.options, &file)?;
         stored.check_model(&model.canonical_text(), &file)?;
         drop(progress);
         let preprocess = from_form(&stored.preprocess);
         self.preprocessing.agreed(&preprocess, &file)?;
         let items = Items::new(&model);
-        let (target, plan) = (stored.target, stored.plan);
-        Ok(Prepared { file, model, items, preprocess, target, plan, made: None })
+        let format::PlanFile { model: files, options, target, plan, .. } = stored;
+        let made = None;
+        Ok(Prepared {
+            file,
+            model,
+            files,
+            options,
+            items,
+            preprocess,
+            target,
+            plan,
+            programmed,
+            made,
+        })
     }
 
     fn compile(self) -> Result<Prepared, CliError> {
@@ -209,16 +226,26 @@ impl Request<'_> {
             store.finish_with(&format::write_calibration(&calibration)?)?;
         }
         let made = Made {
-            files: model_files,
-            options,
             calibration: Source::of(calibration),
             quantized: compiled.quantized,
             gains: compiled.gains,
             fit,
             mapping: compiled.mapping,
         };
-        let (plan, made) = (compiled.plan, Some(made));
-        Ok(Prepared { file, model, items, preprocess, target, plan, made })
+        let (plan, made, programmed) = (compiled.plan, Some(made), None);
+        let files = model_files;
+        Ok(Prepared {
+            file,
+            model,
+            files,
+            options,
+            items,
+            preprocess,
+            target,
+            plan,
+            programmed,
+            made,
+        })
     }
 
     fn mapping_options(self) -> Result<MappingOptions, CliError> {

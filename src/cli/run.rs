@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ohmc::chip;
 use ohmc::data::{DataOptions, NpyWriter};
 use ohmc::runtime::{Executor, for_each_batch};
 use ohmc::tensor::{ElementType, Tensor, Values};
 use serde_json::{Value, json};
 
+use super::chips::{Bench, Making, Reading};
 use super::error::CliError;
 use super::items::by_item;
 use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Threads};
@@ -33,8 +33,9 @@ const SHOWN_CLASSES: usize = 10;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Run {
-    /// ONNX model, or a plan that `ohmc compile` wrote.
-    #[arg(value_name = "MODEL|PLAN")]
+    /// ONNX model, a plan that `ohmc compile` wrote, or a chip that `ohmc
+    /// program` wrote.
+    #[arg(value_name = "MODEL|PLAN|CHIP")]
     subject: PathBuf,
 
     /// Inputs: .npy, .npz, IDX, CIFAR-10 binary, PNG, JPEG, or a folder.
@@ -57,6 +58,12 @@ pub struct Run {
     seed: Seed,
 
     #[command(flatten)]
+    reading: Reading,
+
+    #[command(flatten)]
+    making: Making,
+
+    #[command(flatten)]
     preprocessing: Preprocessing,
 
     #[command(flatten)]
@@ -69,6 +76,7 @@ pub struct Run {
 const EXAMPLES: &str = "\
 Examples:
   ohmc run mcnn.plan --input digits.npy -o logits.npy
+  ohmc run mcnn.chip --input digits.npy --at 1h --only drift -o drifted.npy
   ohmc run models/mcnn.onnx --target yao2020-chip --calibrate models/digits --input digit.png
   ohmc run detector.plan --input images/ --output boxes -o boxes.npy --limit 100 --seed 7";
 
@@ -129,7 +137,8 @@ impl Run {
         };
         let items = &prepared.items;
         let mut data = items.open(&self.input, &options)?;
-        let chip = chip::program(&prepared.plan, &prepared.target.cell, self.seed.seed);
+        let bench = Bench::new(prepared, &self.compilation, &self.reading, &self.making)?;
+        let chip = bench.chip(self.seed.seed)?;
         let executor = Executor::new(&prepared.plan, &prepared.model, &chip)?;
         let progress = Progress::start("running", data.len());
         let mut n_inputs = 0;

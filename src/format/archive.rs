@@ -61,15 +61,21 @@ const LARGE_BYTES: u64 = 0xF000_0000;
 pub enum Kind {
     /// A compiled model.
     Plan,
+    /// A compiled model with a chip that it was programmed into.
+    Chip,
     /// Statistics of a model's activations.
     Calibration,
 }
 
 impl Kind {
+    /// Every kind.
+    pub(super) const ALL: [Self; 3] = [Self::Plan, Self::Chip, Self::Calibration];
+
     /// The name that stands in the manifest.
     pub fn id(self) -> &'static str {
         match self {
             Self::Plan => "ohmc-plan",
+            Self::Chip => "ohmc-chip",
             Self::Calibration => "ohmc-calibration",
         }
     }
@@ -77,7 +83,7 @@ impl Kind {
     /// The format version that this ohmc writes, and the newest that it reads.
     pub fn version(self) -> u32 {
         match self {
-            Self::Plan | Self::Calibration => 1,
+            Self::Plan | Self::Chip | Self::Calibration => 1,
         }
     }
 
@@ -85,6 +91,7 @@ impl Kind {
     pub(super) fn document(self) -> &'static str {
         match self {
             Self::Plan => "plan.json",
+            Self::Chip => "chip.json",
             Self::Calibration => "calibration.json",
         }
     }
@@ -94,6 +101,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plan => "a plan",
+            Self::Chip => "a programmed chip",
             Self::Calibration => "a stored calibration",
         })
     }
@@ -155,9 +163,29 @@ impl<'a> ArchiveWriter<'a> {
 
     /// Adds an entry as it is: weights in floating point do not get smaller.
     pub fn add_stored(&mut self, name: impl Into<String>, bytes: &'a [u8]) {
-        let content = Box::new(move |writer: &mut dyn Write| writer.write_all(bytes));
-        let name = name.into();
+        self.add_stored_by(name, move |writer| writer.write_all(bytes));
+    }
+
+    /// The same of what `content` writes, each time the same.
+    pub fn add_stored_by(
+        &mut self,
+        name: impl Into<String>,
+        content: impl Fn(&mut dyn Write) -> io::Result<()> + 'a,
+    ) {
+        let (name, content) = (name.into(), Box::new(content));
         self.entries.push(Pending { name, method: CompressionMethod::Stored, content });
+    }
+
+    /// SHA-256 over names and checksums of all entries added so far, by which
+    /// a later entry can say what it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// As for [`finish`](Self::finish).
+    pub fn digest(&self) -> Result<String, FormatError> {
+        let entries = self.manifest_entries();
+        let entries = entries.map_err(|reason| FormatError::Write { kind: self.kind, reason })?;
+        Ok(digest(&entries))
     }
 
     /// The archive's bytes.
@@ -223,6 +251,15 @@ impl<'a> ArchiveWriter<'a> {
         }
         Ok(entries)
     }
+}
+
+/// SHA-256 over names and checksums of entries, in their order.
+pub(super) fn digest<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> String {
+    let mut hash = Sha256::new();
+    for Entry { name, sha256, .. } in entries {
+        hash.update(format!("{sha256} {name}\n"));
+    }
+    hex(hash)
 }
 
 /// Counts and hashes what is written to it.

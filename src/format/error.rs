@@ -69,6 +69,16 @@ pub enum FormatError {
         /// What is wrong; at least one.
         flaws: Vec<Flaw>,
     },
+    /// The chip in a file was programmed with another plan than lies beside
+    /// it.
+    OtherPlan {
+        /// File.
+        file: String,
+        /// Digest of the plan that it was programmed with.
+        programmed: String,
+        /// Digest of the plan in the file.
+        found: String,
+    },
     /// The model in a plan gives another graph here than it gave then.
     OtherModel {
         /// File.
@@ -162,6 +172,7 @@ impl Explain for FormatError {
                 Diagnostic::error(format!("`{file}` is {found}, not {wanted}")).at(file, "").help(
                     match wanted {
                         Kind::Plan => "give a file that `ohmc compile MODEL -o X.plan` wrote",
+                        Kind::Chip => "give a file that `ohmc program PLAN -o X.chip` wrote",
                         Kind::Calibration => "give a file that `--save-calibration` wrote",
                     },
                 ),
@@ -201,6 +212,16 @@ impl Explain for FormatError {
                     .at(file, "")
                     .help("take the file as ohmc wrote it, or make it again")
             }),
+            Self::OtherPlan { file, programmed, found } => vec![
+                Diagnostic::error(format!("the chip in `{file}` belongs to another plan"))
+                    .at(file, Kind::Chip.document())
+                    .note(format!(
+                        "it was programmed with the plan {}, the plan beside it is {}",
+                        start(programmed),
+                        start(found)
+                    ))
+                    .help("program a chip with this plan: `ohmc program PLAN -o X.chip`"),
+            ],
             Self::OtherModel { file, ohmc } => vec![
                 Diagnostic::error(format!("`{file}` was made for another graph of its model"))
                     .at(file, "model.onnx")
@@ -225,9 +246,15 @@ impl Explain for FormatError {
     }
 }
 
+/// Enough of a checksum to tell two apart.
+fn start(hash: &str) -> String {
+    hash.chars().take(12).collect()
+}
+
 fn make_again(kind: Kind) -> &'static str {
     match kind {
         Kind::Plan => "make one with `ohmc compile MODEL --target T -o X.plan`",
+        Kind::Chip => "make one with `ohmc program PLAN -o X.chip`",
         Kind::Calibration => {
             "make one with `ohmc compile MODEL --calibrate DATA --save-calibration`"
         }

@@ -8,6 +8,7 @@
 //! ```text
 //! X.plan        MANIFEST.json  plan.json  target.yaml  model.onnx  external/*
 //!               levels/*.npy  scales/*.npy  bias/*.npy  adc/*.npy  cells/*.npy
+//! X.chip        the entries of a plan, then chip.json  chip/*/*.npy
 //! calibration   MANIFEST.json  calibration.json  histogram/*.npy  samples/*.npy
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 mod archive;
 mod calibration;
+mod chip;
 mod error;
 mod json;
 mod npy;
@@ -33,6 +35,7 @@ mod tests;
 
 pub use archive::{ArchiveWriter, Kind, MANIFEST};
 pub use calibration::{read_calibration, write_calibration};
+pub use chip::{ChipFile, PlanOrChip};
 pub use error::{Damage, Flaw, FormatError};
 pub use npy::{Element, read_array, write_array};
 pub use plan::{PlanFile, PreprocessForm};

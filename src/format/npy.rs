@@ -30,7 +30,7 @@ macro_rules! element {
     };
 }
 
-element!(f32: "<f4", f64: "<f8", i16: "<i2", i32: "<i4", i64: "<i8", u64: "<u8", u8: "|u1", i8: "|i1", bool: "|b1");
+element!(f32: "<f4", f64: "<f8", i16: "<i2", i32: "<i4", i64: "<i8", u32: "<u4", u64: "<u8", u8: "|u1", i8: "|i1", bool: "|b1");
 
 /// Writes an array, row-major.
 ///

@@ -15,7 +15,7 @@ use zip::ZipArchive;
 
 use super::archive::{
     Entry, HASH_CHARS, Kind, MANIFEST, MAX_DOCUMENT_BYTES, MAX_ENTRIES, MAX_ENTRY_BYTES, Manifest,
-    SEAL, hex, is_plain,
+    SEAL, digest, hex, is_plain,
 };
 use super::npy::{Element, entry_bytes, read_array};
 use super::{Damage, Flaw, FormatError};
@@ -38,6 +38,7 @@ const TABLES: &str = "the archive's own tables";
 pub struct ArchiveReader<R> {
     zip: ZipArchive<R>,
     file: String,
+    kind: Kind,
     ohmc: String,
     entries: Vec<Entry>,
     index: BTreeMap<String, usize>,
@@ -70,7 +71,22 @@ impl<R: Read + Seek> ArchiveReader<R> {
     ///
     /// It is something else than wanted, of a newer version, or damaged; the
     /// damaged entries are named.
-    pub fn open(mut reader: R, file: &str, wanted: Kind) -> Result<Self, FormatError> {
+    pub fn open(reader: R, file: &str, wanted: Kind) -> Result<Self, FormatError> {
+        Self::open_one_of(reader, file, wanted, &[])
+    }
+
+    /// Like [`open`](Self::open), of an archive that may be of another kind
+    /// too; [`kind`](Self::kind) says which it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_one_of(
+        mut reader: R,
+        file: &str,
+        wanted: Kind,
+        others: &[Kind],
+    ) -> Result<Self, FormatError> {
         let unreadable = |e: io::Error| damaged(file, vec![Damage::new("the file", e.to_string())]);
         let n_bytes = reader.seek(SeekFrom::End(0)).map_err(unreadable)?;
         let seal = check_seal(&mut reader, n_bytes).map_err(unreadable)?;
@@ -103,17 +119,18 @@ impl<R: Read + Seek> ArchiveReader<R> {
         if seal != Seal::Whole {
             return Err(diagnose(&mut zip, file, &manifest));
         }
-        if head.kind != wanted.id() {
-            let found = match [Kind::Plan, Kind::Calibration].iter().find(|k| k.id() == head.kind) {
+        let known = Kind::ALL.into_iter().find(|kind| kind.id() == head.kind);
+        let Some(kind) = known.filter(|kind| *kind == wanted || others.contains(kind)) else {
+            let found = match known {
                 Some(kind) => kind.to_string(),
                 None => format!("a file of the kind `{}`", head.kind),
             };
             return Err(FormatError::WrongKind { file: file.to_string(), wanted, found });
-        }
-        if head.version > wanted.version() {
+        };
+        if head.version > kind.version() {
             return Err(FormatError::Newer {
                 file: file.to_string(),
-                kind: wanted,
+                kind,
                 version: head.version,
                 ohmc: head.ohmc,
             });
@@ -121,7 +138,18 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let entries = checked_entries(&mut zip, file, &manifest)?;
         let (file, ohmc) = (file.to_string(), head.ohmc);
         let index = entries.iter().zip(0..).map(|(entry, i)| (entry.name.clone(), i)).collect();
-        Ok(Self { zip, file, ohmc, entries, index, read: BTreeSet::new() })
+        Ok(Self { zip, file, kind, ohmc, entries, index, read: BTreeSet::new() })
+    }
+
+    /// What the file is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// SHA-256 over names and checksums of the entries before this one, as
+    /// [`ArchiveWriter::digest`](super::ArchiveWriter::digest) gives it.
+    pub fn digest_before(&self, name: &str) -> String {
+        digest(self.entries.iter().take_while(|entry| entry.name != name))
     }
 
     /// The version of the ohmc that wrote the file.
@@ -287,7 +315,7 @@ fn read_manifest<R: Read + Seek>(
     wanted: Kind,
     seal: Seal,
 ) -> Result<Vec<u8>, FormatError> {
-    let known = [Kind::Plan.document(), Kind::Calibration.document()];
+    let known = Kind::ALL.map(Kind::document);
     let ours = known.iter().any(|name| zip.index_for_name_raw(name.as_bytes()).is_some());
     let Some(index) = zip.index_for_name_raw(MANIFEST.as_bytes()) else {
         let file = file.to_string();

@@ -14,6 +14,8 @@ mod json;
 mod layers;
 mod numbers;
 mod pes;
+mod plot;
+mod programming;
 mod table;
 mod text;
 mod work;
@@ -24,6 +26,7 @@ mod tests;
 pub use cost::{Benchmark, Costs, Energy, Schedule};
 pub use layers::{DigitalRow, LayerRow};
 pub use pes::{PeRow, Resident};
+pub use programming::{Errors, LevelCurrents, Programming, Spread};
 pub use work::Work;
 
 use crate::graph::LayerGraph;

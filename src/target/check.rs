@@ -9,6 +9,7 @@ use jsonschema::paths::LocationSegment;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::cell_spec::RecipeSpec;
 use super::document::{Content, Node, plain_scalar};
 use super::fault::{Fault, FaultKind, KeyPath, Origin, shown};
 use super::schema::{Rules, expectation, word_for};
@@ -35,6 +36,8 @@ pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
     laws.window();
     laws.conversion();
     laws.energies();
+    laws.pulses();
+    laws.faults();
 }
 
 fn check_schema(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
@@ -225,6 +228,44 @@ impl Laws<'_> {
         if bits > ADC_BITS_MAX {
             let kind = FaultKind::TooManyBitsNeeded { bits, inputs, levels };
             self.fault(["readout.adc_bits", "pe.inputs", "cell.levels"], kind);
+        }
+    }
+
+    /// Voltages rise, a ramped gate has a ramp, and curves are curves.
+    fn pulses(&mut self) {
+        let ramps = [
+            ["cell.pulses.gate.set_first_v", "cell.pulses.gate.set_last_v"],
+            ["cell.pulses.gate.reset_first_v", "cell.pulses.gate.reset_last_v"],
+            ["cell.pulses.forming.first_v", "cell.pulses.forming.last_v"],
+        ];
+        for [first, last] in ramps {
+            if let (Some(first_v), Some(last_v)) = (self.sound::<f64>(first), self.sound(last))
+                && last_v <= first_v
+            {
+                let path = path_of(last);
+                self.fault([last, first], FaultKind::RampTurned { path, first_v, last_v });
+            }
+        }
+        let recipe = self.sound::<RecipeSpec>("cell.pulses.recipe");
+        let gate = self.json.pointer("/cell/pulses/gate").is_some_and(Value::is_object);
+        if recipe == Some(RecipeSpec::GateRamped) && !gate {
+            self.fault(["cell.pulses.recipe"], FaultKind::NoGate);
+        }
+        for curvature in ["cell.pulses.set_curvature", "cell.pulses.reset_curvature"] {
+            if self.sound::<f64>(curvature) == Some(0.0) {
+                let path = path_of(curvature);
+                self.fault([curvature], FaultKind::NoCurve { path });
+            }
+        }
+    }
+
+    /// No cell is stuck twice.
+    fn faults(&mut self) {
+        let keys = ["cell.faults.stuck_high_rate", "cell.faults.stuck_low_rate"];
+        if let [Some(high), Some(low)] = keys.map(|key| self.sound::<f64>(key))
+            && high + low > 1.0
+        {
+            self.fault(keys, FaultKind::MoreThanAllStuck { share: high + low });
         }
     }
 

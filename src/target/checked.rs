@@ -1,12 +1,16 @@
 //! From the file's words to the checked type. The only thing decided here is
 //! what `as-levels` comes to.
 
+use super::cell_spec::{
+    DriftSpec, FaultsSpec, FormingSpec, GateSpec, PulseModelSpec, PulsesSpec, RecipeSpec,
+};
 use super::spec::{
     AdcBitsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ConductanceMaxSpec,
     CostsSpec, MachineSpec, PairSpec, PeSpec, PesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
 };
 use super::{
-    AdcBits, AdcRange, Cell, ChipSize, Costs, Machine, Pe, PeCount, Readout, Subtract, Target,
+    AdcBits, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate, Machine, Pe,
+    PeCount, PulseModel, Pulses, Readout, Recipe, Subtract, Target,
 };
 
 impl From<TargetSpec> for Target {
@@ -42,6 +46,103 @@ impl From<&CellSpec> for Cell {
             verify_tolerance_us: spec.verify_tolerance_us,
             relaxation_sd_us: spec.relaxation_sd_us,
             read_noise_fraction: spec.read_noise_fraction,
+            pulses: spec.pulses.as_ref().map(Pulses::from),
+            drift: spec.drift.as_ref().map(Drift::from),
+            faults: spec.faults.as_ref().map_or(FaultRates::default(), FaultRates::from),
+        }
+    }
+}
+
+impl From<&PulsesSpec> for Pulses {
+    fn from(spec: &PulsesSpec) -> Self {
+        Self {
+            model: pulse_model(spec),
+            recipe: match (spec.recipe, &spec.gate) {
+                (RecipeSpec::GateRamped, Some(gate)) => Recipe::GateRamped(Gate::from(gate)),
+                // A ramp without its voltages was refused.
+                (RecipeSpec::Identical, _) | (RecipeSpec::GateRamped, None) => Recipe::Identical,
+            },
+            give_up_pulses: spec.give_up_pulses,
+            rounds: spec.rounds,
+            margin_us: spec.margin_us,
+            device_spread_fraction: spec.device_spread_fraction,
+            formed_us: spec.formed_us,
+            formed_sd_us: spec.formed_sd_us,
+            set_v: spec.set_v,
+            reset_v: spec.reset_v,
+            pulse_ns: spec.pulse_ns,
+            forming: spec.forming.as_ref().map(Forming::from),
+        }
+    }
+}
+
+/// Figures that a file leaves out are those published with the model.
+fn pulse_model(spec: &PulsesSpec) -> PulseModel {
+    match spec.model {
+        PulseModelSpec::TableRaw => PulseModel::TableRaw,
+        PulseModelSpec::TableScaled => PulseModel::TableScaled,
+        // TaOx/HfOx of NeuroSim (O).
+        PulseModelSpec::Exponential => PulseModel::Exponential {
+            full_pulses: spec.full_pulses.unwrap_or(128.0),
+            set_curvature: spec.set_curvature.unwrap_or(31.57),
+            reset_curvature: spec.reset_curvature.unwrap_or(-2.0),
+            cycle_noise_fraction: spec.cycle_noise_fraction.unwrap_or(0.037),
+        },
+        // A choice (?): the mean steps of the raw table at the ends of its
+        // window, and noise of aihwkit's default, 30 % of a step.
+        PulseModelSpec::SoftBounds => PulseModel::SoftBounds {
+            set_step_us: spec.set_step_us.unwrap_or(1.138),
+            reset_step_us: spec.reset_step_us.unwrap_or(6.259),
+            cycle_noise_fraction: spec.cycle_noise_fraction.unwrap_or(0.3),
+        },
+    }
+}
+
+impl From<&GateSpec> for Gate {
+    fn from(spec: &GateSpec) -> Self {
+        Self {
+            set_first_v: spec.set_first_v,
+            set_last_v: spec.set_last_v,
+            reset_first_v: spec.reset_first_v,
+            reset_last_v: spec.reset_last_v,
+            step_v: spec.step_v,
+            cycle_sd_us: spec.cycle_sd_us,
+            device_sd_us: spec.device_sd_us,
+        }
+    }
+}
+
+impl From<&FormingSpec> for Forming {
+    fn from(spec: &FormingSpec) -> Self {
+        Self {
+            first_v: spec.first_v,
+            last_v: spec.last_v,
+            step_v: spec.step_v,
+            mean_v: spec.mean_v,
+            sd_v: spec.sd_v,
+        }
+    }
+}
+
+impl From<&DriftSpec> for Drift {
+    fn from(spec: &DriftSpec) -> Self {
+        Self {
+            t0_s: spec.t0_s,
+            mean_us: spec.mean_us,
+            mean_fraction: spec.mean_fraction,
+            sd_initial_us: spec.sd_initial_us,
+            sd_us: spec.sd_us,
+        }
+    }
+}
+
+impl From<&FaultsSpec> for FaultRates {
+    fn from(spec: &FaultsSpec) -> Self {
+        Self {
+            stuck_high: spec.stuck_high_rate,
+            stuck_low: spec.stuck_low_rate,
+            dead_input: spec.dead_input_rate,
+            dead_output: spec.dead_output_rate,
         }
     }
 }

@@ -237,6 +237,31 @@ pub enum FaultKind {
     /// Costs without any energy, so that no efficiency can be given.
     #[error("the energies in `costs` are all zero")]
     NoEnergy,
+    /// A ramp of voltages that does not rise.
+    #[error("`{path}` is no end of a ramp: it goes from {first_v} V to {last_v} V")]
+    RampTurned {
+        /// The key of the last voltage.
+        path: KeyPath,
+        /// First voltage.
+        first_v: f64,
+        /// Last voltage.
+        last_v: f64,
+    },
+    /// A ramped gate without its voltages.
+    #[error("`cell.pulses.recipe: gate-ramped` needs `cell.pulses.gate`")]
+    NoGate,
+    /// An exponential with a scale of nothing.
+    #[error("`{path}` must not be 0")]
+    NoCurve {
+        /// The key.
+        path: KeyPath,
+    },
+    /// Rates of stuck cells that come to more than all cells.
+    #[error("{share} of all cells would be stuck, more than there are")]
+    MoreThanAllStuck {
+        /// The sum of the rates.
+        share: f64,
+    },
     /// The file passed its checks and still could not be read: ohmc's fault.
     #[error("ohmc's own check of targets failed: {problem}")]
     Internal {
@@ -298,6 +323,14 @@ impl FaultKind {
             Self::NoEnergy => {
                 diagnostic.help("give the energies, or leave `costs` out where they are not known")
             }
+            Self::RampTurned { .. } => diagnostic.help("give the lower voltage first"),
+            Self::NoGate => diagnostic
+                .note("the ramps and what a pulse does under them have no defaults")
+                .help("`ohmc targets yao2020-chip` prints a target that has them"),
+            Self::NoCurve { .. } => {
+                diagnostic.help("the larger it is, of either sign, the straighter the curve")
+            }
+            Self::MoreThanAllStuck { .. } => diagnostic.help("give rates that add up to 1 at most"),
             Self::Internal { .. } => diagnostic.help("please report this with the target file"),
             _ => diagnostic,
         }

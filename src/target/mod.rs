@@ -14,8 +14,10 @@
 //! Nothing here opens files: whoever has the text hands it in.
 
 mod builtin;
+mod cell_spec;
 mod check;
 mod checked;
+mod device;
 mod document;
 mod fault;
 mod overrides;
@@ -30,6 +32,7 @@ mod tests;
 use serde::Deserialize;
 
 pub use builtin::{builtin, builtin_names};
+pub use device::{Drift, FaultRates, Forming, Gate, PulseModel, Pulses, Recipe};
 pub use fault::{Fault, FaultKind, KeyPath, Origin, TargetError};
 pub use overrides::{Override, OverrideError};
 
@@ -74,9 +77,29 @@ pub struct Cell {
     /// Standard deviation of one reading of one cell, as a fraction of its
     /// conductance.
     pub read_noise_fraction: f64,
+    /// What pulses do to it, where that is known.
+    pub pulses: Option<Pulses>,
+    /// How it goes on changing, where that is known.
+    pub drift: Option<Drift>,
+    /// How often it does not work.
+    pub faults: FaultRates,
 }
 
 impl Cell {
+    /// The same levels, held and read without any error.
+    #[must_use]
+    pub fn exact(&self) -> Self {
+        Self {
+            verify_tolerance_us: 0.0,
+            relaxation_sd_us: 0.0,
+            read_noise_fraction: 0.0,
+            pulses: None,
+            drift: None,
+            faults: FaultRates::default(),
+            ..*self
+        }
+    }
+
     /// The highest level, and the largest weight of a pair: 7 for 8 levels.
     pub fn max_level(&self) -> u16 {
         self.levels - 1
@@ -272,6 +295,14 @@ impl Target {
                 Err(TargetError { file: file_name.to_owned(), faults })
             }
         }
+    }
+
+    /// The same target with `overrides` applied, in order.
+    ///
+    /// # Errors
+    /// As for [`from_yaml`](Self::from_yaml), of the overrides.
+    pub fn with(&self, overrides: &[Override]) -> Result<Self, TargetError> {
+        Self::from_yaml(&self.to_yaml(), &self.name, overrides)
     }
 
     /// The target as canonical YAML, overrides included and without comments:

@@ -13,6 +13,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
+use super::cell_spec::{DriftSpec, FaultsSpec, PulsesSpec};
+
 /// Longest list of machines to compare with.
 pub(super) const MACHINES_MAX: usize = 100;
 
@@ -74,6 +76,16 @@ pub(super) struct CellSpec {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub read_noise_fraction: f64,
+    /// What pulses do to the cell and how they are given, for `ohmc program`;
+    /// without it only the statistics of what they leave are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulses: Option<PulsesSpec>,
+    /// How conductance goes on changing with time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftSpec>,
+    /// How often cells and lines do not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<FaultsSpec>,
 }
 
 /// How conductance follows level.

@@ -80,10 +80,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
-    ("report", &["entity", "graph", "mapping", "quantize", "schedule", "target"]),
+    ("report", &["chip", "entity", "graph", "mapping", "quantize", "schedule", "target"]),
     (
         "format",
         &[
+            "chip",
             "diagnostic",
             "entity",
             "frontend",

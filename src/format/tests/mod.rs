@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "made-up numbers, never compared between machines")]
 
 mod calibrations;
+mod chips;
 mod damage;
 mod hostile;
 mod round_trip;

@@ -296,7 +296,7 @@ fn costs_without_energy() {
         &given,
         &[
             "error: the energies in `costs` are all zero",
-            "  --> prototype.yaml:47:1: `costs`",
+            "  --> prototype.yaml:80:1: `costs`",
             "  = help: give the energies, or leave `costs` out where they are not known",
         ],
     );
@@ -397,4 +397,25 @@ fn a_set_that_is_no_path_and_value() {
     }
     let with_equals = Override::parse("name=a=b").unwrap();
     assert_eq!((with_equals.path.as_str(), with_equals.value.as_str()), ("name", "a=b"));
+}
+
+#[test]
+fn ramps_rise_rates_are_shares_and_a_ramped_gate_has_one() {
+    let text = builtin("yao2020-chip").unwrap();
+    let turned = said(text, &["cell.pulses.gate.reset_last_v=2"]);
+    assert!(turned.contains("it goes from 3 V to 2 V"), "{turned}");
+    let turned = said(text, &["cell.pulses.forming.first_v=6"]);
+    assert!(turned.contains("`cell.pulses.forming.last_v` is no end of a ramp"), "{turned}");
+    let none = said(text, &["cell.pulses.gate=null", "cell.pulses.recipe=gate-ramped"]);
+    assert!(none.contains("needs `cell.pulses.gate`"), "{none}");
+    for rate in ["stuck_high_rate", "stuck_low_rate", "dead_input_rate", "dead_output_rate"] {
+        for wrong in ["-0.1", "1.1", ".nan", "lots"] {
+            let text = said(text, &[&format!("cell.faults.{rate}={wrong}")]);
+            assert!(text.contains(&format!("`cell.faults.{rate}` must be a number")), "{text}");
+        }
+    }
+    let both = ["cell.faults.stuck_high_rate=0.75", "cell.faults.stuck_low_rate=0.5"];
+    assert!(said(text, &both).contains("1.25 of all cells would be stuck"));
+    let flat = said(text, &["cell.pulses.set_curvature=0"]);
+    assert!(flat.contains("`cell.pulses.set_curvature` must not be 0"), "{flat}");
 }

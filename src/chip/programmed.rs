@@ -1,0 +1,272 @@
+//! A chip as programming left it, and what is read from it later.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::Chip;
+use super::effects::{Conditions, Effect};
+use super::faults::Fault;
+use super::math::ln;
+use super::random::{Purpose, Streams};
+use crate::entity::PeId;
+use crate::schedule::{ExecutionPlan, PeTargets};
+use crate::target::{Cell, Drift, Pe};
+
+/// A chip as programming left it: what every cell holds, what it took to get
+/// there, and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Programmed {
+    /// Lines of a PE.
+    pub pe: Pe,
+    /// Seed of its cells: of all that distinguishes them, and of their drift.
+    pub seed: u64,
+    /// Whether every pulse was followed; else cells hold what write-verify
+    /// leaves on average, and no pulses are counted.
+    pub by_pulses: bool,
+    /// PEs in use.
+    pub pes: BTreeMap<PeId, PeCells>,
+}
+
+/// The cells of one PE, all `[input line][output line]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeCells {
+    /// Conductance when the last pulse was verified, in uS; 0 where none is
+    /// used.
+    pub written_us: Vec<f32>,
+    /// The same once the cell has relaxed, in uS.
+    pub relaxed_us: Vec<f32>,
+    /// SET and RESET pulses that it took.
+    pub pulses: Vec<u32>,
+    /// What became of it.
+    pub states: Vec<CellState>,
+    /// What all of them took together.
+    pub work: Work,
+}
+
+/// What became of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CellState {
+    /// It is not used, and was never formed.
+    Unused = 0,
+    /// It was within the tolerance when last verified.
+    Written = 1,
+    /// It was not, after as many pulses as are given.
+    GivenUp = 2,
+    /// It is stuck at the highest level.
+    StuckHigh = 3,
+    /// It is stuck at the lowest level.
+    StuckLow = 4,
+    /// One of its lines is broken.
+    Dead = 5,
+    /// It could not be formed.
+    Unformed = 6,
+}
+
+impl CellState {
+    /// Every state, by its code.
+    pub const ALL: [Self; 7] = [
+        Self::Unused,
+        Self::Written,
+        Self::GivenUp,
+        Self::StuckHigh,
+        Self::StuckLow,
+        Self::Dead,
+        Self::Unformed,
+    ];
+
+    /// The state with this code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The number that stands for it in files.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether the cell does not work.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::StuckHigh | Self::StuckLow | Self::Dead | Self::Unformed)
+    }
+}
+
+impl From<Fault> for CellState {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::StuckHigh => Self::StuckHigh,
+            Fault::StuckLow => Self::StuckLow,
+            Fault::Dead => Self::Dead,
+            Fault::Unformed => Self::Unformed,
+        }
+    }
+}
+
+/// What programming took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Work {
+    /// Pulses that formed cells.
+    pub forming_pulses: u64,
+    /// Pulses that raised conductances.
+    pub set_pulses: u64,
+    /// Pulses that lowered them.
+    pub reset_pulses: u64,
+    /// Readings between pulses, the last of each cell included.
+    pub verify_reads: u64,
+    /// Energy of pulses and readings in the cells, in pJ: V^2 G t, with the
+    /// mean conductance before and after a pulse; and of the readings'
+    /// conversions, where the target gives their cost.
+    pub energy_pj: f64,
+    /// Time for which a PE is busy, in ns: its cells one after the other.
+    pub busy_ns: f64,
+}
+
+impl Work {
+    /// Adds another PE's, which works at the same time.
+    pub fn add(&mut self, other: &Self) {
+        self.forming_pulses += other.forming_pulses;
+        self.set_pulses += other.set_pulses;
+        self.reset_pulses += other.reset_pulses;
+        self.verify_reads += other.verify_reads;
+        self.energy_pj += other.energy_pj;
+        self.busy_ns = self.busy_ns.max(other.busy_ns);
+    }
+}
+
+impl PeCells {
+    /// Cells that are not used, to be filled in.
+    pub(super) fn unused(n_cells: usize) -> Self {
+        Self {
+            written_us: vec![0.0; n_cells],
+            relaxed_us: vec![0.0; n_cells],
+            pulses: vec![0; n_cells],
+            states: vec![CellState::Unused; n_cells],
+            work: Work::default(),
+        }
+    }
+
+    /// Fills in a cell that holds what it holds, whatever is done.
+    pub(super) fn set_faulty(&mut self, index: usize, fault: Fault, cell: &Cell) {
+        let us = stuck_us(fault, cell) as f32;
+        (self.written_us[index], self.relaxed_us[index]) = (us, us);
+        self.states[index] = fault.into();
+    }
+}
+
+/// What a cell holds that does not work.
+pub(super) fn stuck_us(fault: Fault, cell: &Cell) -> f64 {
+    match fault {
+        Fault::StuckHigh => cell.conductance_max_us,
+        Fault::StuckLow => cell.conductance_min_us,
+        Fault::Dead | Fault::Unformed => 0.0,
+    }
+}
+
+impl Programmed {
+    /// What programming took, PEs being written at the same time.
+    pub fn work(&self) -> Work {
+        let mut all = Work::default();
+        self.pes.values().for_each(|pe| all.add(&pe.work));
+        all
+    }
+
+    /// The chip as it is read under these conditions. `plan` is what it was
+    /// programmed with, `cell` what it is made of.
+    pub fn chip(&self, plan: &ExecutionPlan, cell: &Cell, conditions: &Conditions) -> Chip {
+        let effects = conditions.effects;
+        let has = |effect| effects.has(effect);
+        let elapsed = conditions.at_s.filter(|_| has(Effect::Drift));
+        let drift = cell.drift.zip(elapsed).map(|(drift, at_s)| Drifting::new(drift, at_s));
+        let state = State {
+            cell,
+            verify_error: has(Effect::VerifyError),
+            relaxation: has(Effect::Relaxation),
+            faults: has(Effect::Faults),
+            drift,
+            seed: self.seed,
+        };
+        let pes: Vec<(&PeId, &PeCells)> = self.pes.iter().collect();
+        let conductances_us = pes
+            .into_par_iter()
+            .filter_map(|(&id, cells)| {
+                let targets = plan.targets.get(&id)?;
+                Some((id, state.conductances_us(id, cells, targets)))
+            })
+            .collect();
+        let share = |effect, us: f64| if has(effect) { us } else { 0.0 };
+        // A uniform distribution has a standard deviation of its half width
+        // over the square root of 3.
+        let verify_us = share(Effect::VerifyError, cell.verify_tolerance_us / 3f64.sqrt());
+        let relaxation_us = share(Effect::Relaxation, cell.relaxation_sd_us);
+        let drift_us = drift.map_or(0.0, |drift| drift.sd_us);
+        Chip {
+            pe: self.pe,
+            conductances_us,
+            cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us),
+            read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),
+            seed: conditions.seed,
+        }
+    }
+}
+
+/// How far cells have drifted.
+#[derive(Debug, Clone, Copy)]
+struct Drifting {
+    mean_us: f64,
+    mean_fraction: f64,
+    sd_us: f64,
+}
+
+impl Drifting {
+    fn new(drift: Drift, at_s: f64) -> Self {
+        let units = ln(1.0 + at_s / drift.t0_s);
+        Self {
+            mean_us: drift.mean_us * units,
+            mean_fraction: drift.mean_fraction * units,
+            sd_us: drift.sd_initial_us + drift.sd_us * units,
+        }
+    }
+}
+
+/// What of all that happened to cells counts.
+struct State<'a> {
+    cell: &'a Cell,
+    verify_error: bool,
+    relaxation: bool,
+    faults: bool,
+    drift: Option<Drifting>,
+    seed: u64,
+}
+
+impl State<'_> {
+    fn conductances_us(&self, id: PeId, cells: &PeCells, targets: &PeTargets) -> Vec<f32> {
+        let streams = Streams::new(self.seed, Purpose::Drift, id);
+        let conductance = |index: usize| {
+            let state = cells.states[index];
+            let (written, relaxed) = (cells.written_us[index], cells.relaxed_us[index]);
+            if state == CellState::Unused {
+                return 0.0;
+            }
+            if state.is_fault() && self.faults {
+                return relaxed;
+            }
+            let goal = || self.cell.conductance_us(f64::from(targets.levels[index]));
+            let us = match (self.verify_error && !state.is_fault(), self.relaxation) {
+                (true, true) => f64::from(relaxed),
+                (true, false) => f64::from(written),
+                (false, true) => goal() + f64::from(relaxed) - f64::from(written),
+                (false, false) => goal(),
+            };
+            let us = match &self.drift {
+                Some(drift) => {
+                    let own = drift.sd_us * streams.of(index).normal();
+                    us + drift.mean_us + drift.mean_fraction * us + own
+                }
+                None => us,
+            };
+            us.max(0.0) as f32
+        };
+        (0..cells.states.len()).map(conductance).collect()
+    }
+}

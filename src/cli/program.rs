@@ -1,0 +1,182 @@
+//! `ohmc program`: a plan is written into the cells of a chip.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ohmc::chip::{self, Conditions, ProgramOptions, Programmed};
+use ohmc::format::{ChipFile, PlanFile};
+use ohmc::report;
+use ohmc::target::Override;
+use serde_json::Value;
+
+use super::error::CliError;
+use super::options::{Compilation, Format, Preprocessing, Seed, Threads};
+use super::output::{self, Output};
+use super::prepare::{self, Prepared, Request};
+use super::progress::Progress;
+use super::{chips, files};
+
+/// Program a plan into a chip
+///
+/// Every cell is formed, then written pulse by pulse with a reading after
+/// each, until it is within the tolerance of its target or given up. `-o`
+/// keeps the chip with its plan in one file, which `ohmc report`, `ohmc run`
+/// and `ohmc eval` take in place of the plan. A chip depends on plan, target
+/// and seed alone. Where a target does not say what pulses do, cells hold what
+/// write-verify leaves on average.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Program {
+    /// A plan that `ohmc compile` wrote, or an ONNX model.
+    #[arg(value_name = "PLAN|MODEL")]
+    subject: PathBuf,
+
+    /// Write the chip to this file.
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Accept a cell within this distance of its target, in microsiemens
+    /// [default: the target's].
+    #[arg(long, value_name = "US")]
+    tolerance: Option<f64>,
+
+    /// Give a cell up after so many pulses [default: the target's].
+    #[arg(long, value_name = "N")]
+    give_up: Option<u32>,
+
+    /// Rounds in which cells that relaxation has moved are written again
+    /// [default: the target's].
+    #[arg(long, value_name = "N")]
+    rounds: Option<u32>,
+
+    /// How pulses follow each other [default: the target's].
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<Recipe>,
+
+    /// Faults measured on the chip, in place of the target's rates: `.npy` of
+    /// u1, [PE][input][output], 0 works, 1 stuck high, 2 stuck low, 3 dead.
+    #[arg(long, value_name = "FILE")]
+    fault_map: Option<PathBuf>,
+
+    /// How the summary is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+
+    #[command(flatten)]
+    seed: Seed,
+
+    #[command(flatten)]
+    preprocessing: Preprocessing,
+
+    #[command(flatten)]
+    compilation: Compilation,
+
+    #[command(flatten)]
+    threads: Threads,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ohmc program mcnn.plan -o mcnn.chip
+  ohmc program mcnn.plan --seed 7 --rounds 3 -o mcnn.chip
+  ohmc program mcnn.plan --recipe gate-ramped --tolerance 0.72 --give-up 30 -o ramped.chip
+  ohmc program models/mcnn.onnx --target yao2020-chip --calibrate models/digits -o mcnn.chip";
+
+/// `--recipe`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Recipe {
+    /// All pulses alike.
+    Identical,
+    /// The gate voltage rises from pulse to pulse.
+    GateRamped,
+}
+
+impl Program {
+    /// Runs the command.
+    pub fn execute(&self) -> Result<(), CliError> {
+        self.threads.set()?;
+        let output = self.out.as_deref().map(Output::create).transpose()?;
+        let mut prepared = Request {
+            file: &self.subject,
+            compilation: &self.compilation,
+            preprocessing: &self.preprocessing,
+            data: None,
+            measures: false,
+            out: self.out.as_deref(),
+        }
+        .prepare()?;
+        self.compilation.without_effects()?;
+        if prepared.programmed.is_some() {
+            return Err(CliError::IsChip { file: prepared.file });
+        }
+        self.change_target(&mut prepared)?;
+        let map = chips::fault_map(self.fault_map.as_ref(), &prepared)?;
+        let options =
+            ProgramOptions { seed: self.seed.seed, by_pulses: true, fault_map: map.as_ref() };
+        let progress = Progress::start("programming", None);
+        let programmed = chip::write(&prepared.plan, &prepared.target, &options)?;
+        drop(progress);
+        let summary = self.summary(&prepared, &programmed);
+        match output {
+            Some(output) => keep(prepared, programmed, output)?,
+            None => output::remark("nothing was written: `-o FILE` keeps the chip"),
+        }
+        output::print(&summary)
+    }
+
+    /// Puts what the options say in the place of what the target says.
+    fn change_target(&self, prepared: &mut Prepared) -> Result<(), CliError> {
+        let recipe = self.recipe.map(|recipe| match recipe {
+            Recipe::Identical => "identical".to_string(),
+            Recipe::GateRamped => "gate-ramped".to_string(),
+        });
+        let pulses = [
+            ("--give-up", "give_up_pulses", self.give_up.map(|n| n.to_string())),
+            ("--rounds", "rounds", self.rounds.map(|n| n.to_string())),
+            ("--recipe", "recipe", recipe),
+        ];
+        let mut changes = Vec::new();
+        for (option, key, value) in pulses {
+            let Some(value) = value else { continue };
+            if prepared.target.cell.pulses.is_none() {
+                let target = prepared.target.name.clone();
+                return Err(CliError::NoPulses { target, option });
+            }
+            changes.push(Override { path: format!("cell.pulses.{key}"), value });
+        }
+        if let Some(us) = self.tolerance {
+            let path = "cell.verify_tolerance_us".to_string();
+            changes.push(Override { path, value: us.to_string() });
+        }
+        if !changes.is_empty() {
+            prepared.target = prepared.target.with(&changes)?;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, prepared: &Prepared, programmed: &Programmed) -> String {
+        let (plan, target) = (&prepared.plan, &prepared.target);
+        let chip = programmed.chip(plan, &target.cell, &Conditions::at_once(programmed.seed));
+        let programming = report::Programming::new(plan, target, programmed, &chip);
+        match self.format {
+            Format::Text => {
+                format!("{} on {}\n\n{}", prepared.file, target.name, programming.to_text())
+            }
+            Format::Json => {
+                let mut json = programming.to_json();
+                json["target"] = Value::from(target.name.as_str());
+                json["chip"] = self.out.as_deref().map(files::name).into();
+                format!("{json:#}\n")
+            }
+        }
+    }
+}
+
+fn keep(prepared: Prepared, programmed: Programmed, output: Output) -> Result<(), CliError> {
+    let _progress = Progress::start("writing the chip", None);
+    let text = prepared.model.canonical_text();
+    let preprocess = prepare::to_form(&prepared.preprocess);
+    let Prepared { files, options, target, plan, .. } = prepared;
+    let plan = PlanFile::new(files, options, preprocess, target, plan, &text);
+    output.finish_with(&ChipFile { plan, programmed }.write()?)
+}

@@ -1,0 +1,180 @@
+//! Chips: programmed, kept, read again, and what is said where that cannot be.
+
+use serde_json::Value;
+
+use super::Desk;
+
+/// A desk with `chip.plan`, the mCNN for the reference chip.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.prints("compile mcnn.onnx --target yao2020-chip --calibrate stored -o chip.plan");
+    desk
+}
+
+/// The same, and `mcnn.chip`, programmed with seed 7.
+fn desk_with_chip() -> Desk {
+    let desk = desk();
+    desk.prints("program chip.plan --seed 7 -o mcnn.chip");
+    desk
+}
+
+#[test]
+fn a_chip_is_a_function_of_plan_and_seed() {
+    let desk = desk();
+    for (threads, name) in [(1, "one.chip"), (3, "three.chip")] {
+        desk.prints(&format!("program chip.plan --seed 7 --threads {threads} -o {name}"));
+    }
+    assert!(desk.read("one.chip") == desk.read("three.chip"));
+    desk.prints("program chip.plan --seed 8 -o other.chip");
+    assert!(desk.read("one.chip") != desk.read("other.chip"));
+}
+
+/// Programmed on the way or before: the same chip, read alike.
+#[test]
+fn a_chip_takes_the_place_of_its_plan() {
+    let desk = desk_with_chip();
+    let accuracy = |json: &Value| json["accuracies"][0].as_f64().unwrap();
+    let kept = desk.json("eval mcnn.chip --data digits --no-float --seed 7");
+    let made = desk.json("eval chip.plan --data digits --no-float --seed 7 --pulses");
+    assert_eq!(accuracy(&kept), accuracy(&made));
+    assert_eq!(kept["chip_seed"], 7);
+    assert!(accuracy(&kept) > 85.0, "{kept}");
+    desk.prints("run mcnn.chip --input digits --seed 7 -o kept.npy");
+    desk.prints("run chip.plan --input digits --seed 7 --pulses -o made.npy");
+    assert!(desk.read("kept.npy") == desk.read("made.npy"));
+    // Another reading of the same chip is another, unless nothing is noisy.
+    desk.prints("run mcnn.chip --input digits --seed 8 -o other.npy");
+    assert!(desk.read("kept.npy") != desk.read("other.npy"));
+    for seed in [7, 8] {
+        desk.prints(&format!(
+            "run mcnn.chip --input digits --seed {seed} --without read-noise -o quiet{seed}.npy"
+        ));
+    }
+    assert!(desk.read("quiet7.npy") == desk.read("quiet8.npy"));
+}
+
+#[test]
+fn a_report_says_what_programming_took_and_what_is_read() {
+    let desk = desk_with_chip();
+    let json = desk.json("report mcnn.chip");
+    let programming = &json["programming"];
+    let number = |key: &str| programming[key].as_f64().unwrap();
+    assert_eq!(programming["cells"], json["cells_used"]);
+    assert!(number("yield") > 0.99 && number("energy_pj") > 0.0 && number("time_ns") > 0.0);
+    let reads = number("set_pulses") + number("reset_pulses") + number("cells");
+    assert!((number("verify_reads") - reads).abs() < 1.0);
+    let sd_us = programming["verify_error"]["sd_us"].as_f64().unwrap();
+    assert!((sd_us / 0.142 - 1.0).abs() < 0.1, "{sd_us}");
+    let levels = programming["levels"].as_array().unwrap();
+    assert_eq!(levels.len(), 8);
+    for level in levels {
+        // 2 to 20 uS at 0.2 V.
+        let target_ua = 0.4 + 3.6 / 7.0 * level["level"].as_f64().unwrap();
+        assert!((level["target_ua"].as_f64().unwrap() - target_ua).abs() < 1e-9);
+        assert!((level["mean_ua"].as_f64().unwrap() - target_ua).abs() < 0.05, "{level}");
+    }
+    let text = desk.prints("report mcnn.chip");
+    for part in ["pulse by pulse, seed 7", "Current of a cell at 0.2 V", " 100 % |", "50 % |"] {
+        assert!(text.contains(part), "`{part}`\n{text}");
+    }
+    // Older cells hold less.
+    let later = desk.json("report mcnn.chip --at 30d");
+    let error = |json: &Value| json["programming"]["error"]["mean_us"].as_f64().unwrap();
+    assert!(error(&later) < error(&json) - 0.5, "{} {}", error(&later), error(&json));
+}
+
+#[test]
+fn effects_are_measured_one_by_one() {
+    let desk = desk_with_chip();
+    let json = desk.json("eval mcnn.chip --data digits --limit 100 --no-float --at 1h --ablate");
+    let rows = json["ablation"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["effects"].as_str().unwrap()).collect();
+    let effects = ["verify-error", "relaxation", "drift", "read-noise"];
+    let wanted: Vec<String> = std::iter::once("no effect".to_string())
+        .chain(effects.iter().map(|e| format!("only {e}")))
+        .chain(effects.iter().map(|e| format!("without {e}")))
+        .collect();
+    assert_eq!(names, wanted);
+    let accuracy = |json: &Value| json["accuracy"]["mean"].as_f64().unwrap();
+    let only = desk.json(
+        "eval mcnn.chip --data digits --limit 100 --no-float --at 1h --only relaxation,drift",
+    );
+    let without = desk.json(
+        "eval mcnn.chip --data digits --limit 100 --no-float --at 1h --without verify-error \
+         --without read-noise",
+    );
+    assert_eq!(accuracy(&only), accuracy(&without));
+    assert!(accuracy(&rows[0]) > 90.0);
+    let text = desk.prints("eval chip.plan --data digits --limit 20 --ablate");
+    assert!(text.contains("only verify-error") && !text.contains("faults"), "{text}");
+}
+
+#[test]
+fn faults_are_mapped_or_drawn() {
+    let desk = desk();
+    let mut codes = vec![0u8; 8 * 16 * 128];
+    codes.iter_mut().step_by(50).for_each(|code| *code = 1);
+    let mut npy = Vec::new();
+    ohmc::format::write_array(&mut npy, &[8, 16, 128], &codes).unwrap();
+    desk.write("map.npy", &npy);
+    let json = desk.json("program chip.plan --fault-map map.npy -o x.chip");
+    let stuck = json["cells_by_state"]["stuck_high"].as_u64().unwrap();
+    let cells = json["cells"].as_u64().unwrap();
+    assert!(stuck.abs_diff(cells / 50) < cells / 100, "{stuck} of {cells}");
+    let text = desk.prints("eval x.chip --data digits --limit 50 --ablate");
+    assert!(text.contains("without faults"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_programmed() {
+    let desk = desk();
+    let program = |case: &str, rest: &str| {
+        desk.refuses(case, &format!("program chip.plan -o x.chip {rest}"));
+    };
+    program("program-tolerance-too-fine", "--tolerance 0.00001");
+    program("program-tolerance-negative", "--tolerance=-1");
+    program("program-gives-up-at-once", "--give-up 0");
+    program("program-without-effect", "--without relaxation");
+    let mut npy = Vec::new();
+    ohmc::format::write_array(&mut npy, &[8, 128, 16], &vec![0u8; 8 * 16 * 128]).unwrap();
+    desk.write("turned.npy", &npy);
+    program("fault-map-of-another-shape", "--fault-map turned.npy");
+    let mut npy = Vec::new();
+    ohmc::format::write_array(&mut npy, &[8, 16, 128], &vec![5u8; 8 * 16 * 128]).unwrap();
+    desk.write("fives.npy", &npy);
+    program("fault-map-of-unknown-codes", "--fault-map fives.npy");
+    program("fault-map-is-missing", "--fault-map missing.npy");
+    desk.refuses("program-rounds-without-pulses", "program good.plan -o x.chip --rounds 2");
+    desk.refuses("program-out-is-the-plan", "program chip.plan -o chip.plan");
+    let eval = "program mcnn.onnx --target yao2020-chip --calibrate stored -o x.chip --set";
+    desk.refuses("faults-rate-above-one", &format!("{eval} cell.faults.stuck_low_rate=1.5"));
+    desk.refuses(
+        "faults-more-than-all",
+        &format!("{eval} cell.faults.stuck_low_rate=0.6 --set cell.faults.stuck_high_rate=0.7"),
+    );
+    desk.refuses("window-turned-round", &format!("{eval} cell.conductance_max_us=1"));
+    desk.refuses("ramp-turned-round", &format!("{eval} cell.pulses.gate.set_last_v=0.5"));
+}
+
+#[test]
+fn chips_that_are_refused() {
+    let desk = desk_with_chip();
+    let chip = desk.read("mcnn.chip");
+    let mut flipped = chip.clone();
+    let middle = chip.len() * 3 / 4;
+    flipped[middle] ^= 1;
+    desk.write("flipped.chip", flipped);
+    desk.write("cut.chip", &chip[..chip.len() / 2]);
+    for name in ["flipped.chip", "cut.chip"] {
+        let output = desk.ohmc(&format!("run {name} --input digits -o x.npy"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(&format!("`{name}` is damaged")), "{stderr}");
+    }
+    desk.refuses("chip-programmed-again", "program mcnn.chip -o x.chip");
+    desk.refuses("chip-with-pulses", "eval mcnn.chip --data digits --pulses");
+    desk.refuses("plan-at-a-time", "report chip.plan --at 1h");
+    desk.refuses("plan-without-drift", "eval good.plan --data digits --at 1h");
+    desk.refuses("plan-with-effect-left-out", "compile mcnn.onnx --target ideal --without drift");
+    desk.refuses("time-without-unit", "eval mcnn.chip --data digits --at 5");
+}
