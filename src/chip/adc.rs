@@ -57,7 +57,8 @@ pub fn settings(
     let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
     let exact = Cell { verify_tolerance_us: 0.0, relaxation_sd_us: 0.0, ..target.cell };
     let exact = Cell { read_noise_fraction: 0.0, ..exact };
-    let chip = programming::program(&plan, &exact, 0);
+    let chip = programming::program(&plan, &exact, 0).with_wires(&target.wires);
+    let chip = chip.effective(&plan);
     let ids: Vec<WeightTileId> = mapping.tiles.keys().collect();
     Ok(ids
         .par_iter()

@@ -7,6 +7,7 @@
 //! | file | effect |
 //! |---|---|
 //! | `programming` | what a cell holds after it was written |
+//! | [`wires`] | what output lines see of it through wires with resistance |
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
 //! | `adc` | from currents to codes, and over which range |
@@ -15,6 +16,7 @@ mod adc;
 mod kernel;
 mod noise;
 mod programming;
+pub mod wires;
 
 pub use adc::{AdcError, settings};
 pub use kernel::{
@@ -27,13 +29,15 @@ pub use programming::program;
 use std::collections::BTreeMap;
 
 use crate::entity::PeId;
-use crate::target::Pe;
+use crate::target::{Pe, Wires};
 
 /// A chip on the bench: the conductance of every cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chip {
     /// Lines of a PE.
     pub pe: Pe,
+    /// Resistance of these lines.
+    pub wires: Wires,
     /// Conductances in uS of every PE in use, `[input line][output line]`;
     /// 0 for cells that were never formed.
     pub conductances_us: BTreeMap<PeId, Vec<f32>>,
@@ -45,4 +49,12 @@ pub struct Chip {
     pub read_noise_fraction: f64,
     /// Seed of its read noise.
     pub seed: u64,
+}
+
+impl Chip {
+    /// The chip with lines of this resistance.
+    #[must_use]
+    pub fn with_wires(self, wires: &Wires) -> Self {
+        Self { wires: *wires, ..self }
+    }
 }

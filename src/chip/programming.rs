@@ -12,12 +12,13 @@ use rand_distr::StandardNormal;
 
 use super::Chip;
 use crate::schedule::ExecutionPlan;
-use crate::target::Cell;
+use crate::target::{Cell, Wires};
 
 /// Random words set aside for one cell: far more than it draws.
 const WORDS_PER_CELL: u128 = 64;
 
-/// Programs a chip with a plan's targets.
+/// Programs a chip with a plan's targets. Its wires are ideal; what others do
+/// is said by [`Chip::with_wires`].
 ///
 /// Conductances never fall below zero.
 pub fn program(plan: &ExecutionPlan, cell: &Cell, seed: u64) -> Chip {
@@ -48,5 +49,6 @@ pub fn program(plan: &ExecutionPlan, cell: &Cell, seed: u64) -> Chip {
     // the square root of 3.
     let cell_error_us = (cell.verify_tolerance_us / 3f64.sqrt()).hypot(cell.relaxation_sd_us);
     let read_noise_fraction = cell.read_noise_fraction;
-    Chip { pe: plan.pe, conductances_us, cell_error_us, read_noise_fraction, seed }
+    let wires = Wires::NONE;
+    Chip { pe: plan.pe, wires, conductances_us, cell_error_us, read_noise_fraction, seed }
 }

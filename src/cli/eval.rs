@@ -275,7 +275,7 @@ impl<'a> Measure<'a> {
     ) -> Result<Trial, CliError> {
         let seed = self.eval.seed.seed.wrapping_add(u64::from(nth));
         let Prepared { plan, model, target, .. } = self.prepared;
-        let chip = chip::program(plan, &target.cell, seed);
+        let chip = chip::program(plan, &target.cell, seed).with_wires(&target.wires);
         let executor = Executor::new(plan, model, &chip)?;
         let n_outputs = self.outputs.len();
         let compare = |recorded: Option<&Recorded>| {

@@ -129,7 +129,8 @@ impl Run {
         };
         let items = &prepared.items;
         let mut data = items.open(&self.input, &options)?;
-        let chip = chip::program(&prepared.plan, &prepared.target.cell, self.seed.seed);
+        let chip = chip::program(&prepared.plan, &prepared.target.cell, self.seed.seed)
+            .with_wires(&prepared.target.wires);
         let executor = Executor::new(&prepared.plan, &prepared.model, &chip)?;
         let progress = Progress::start("running", data.len());
         let mut n_inputs = 0;

@@ -21,6 +21,7 @@ mod fault;
 mod overrides;
 mod schema;
 mod spec;
+mod wires;
 
 pub mod benchmark;
 
@@ -32,6 +33,7 @@ use serde::Deserialize;
 pub use builtin::{builtin, builtin_names};
 pub use fault::{Fault, FaultKind, KeyPath, Origin, TargetError};
 pub use overrides::{Override, OverrideError};
+pub use wires::{IdleOutputs, Wires};
 
 use document::Content;
 use spec::TargetSpec;
@@ -45,6 +47,8 @@ pub struct Target {
     pub cell: Cell,
     /// The processing element.
     pub pe: Pe,
+    /// Resistance of its lines.
+    pub wires: Wires,
     /// How inputs are driven and outputs converted.
     pub readout: Readout,
     /// What the chip has of them.

@@ -28,4 +28,5 @@ mod plan_edits;
 mod rounding;
 mod snapshots;
 mod timing;
+mod wires;
 mod zoo;

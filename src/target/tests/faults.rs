@@ -304,6 +304,24 @@ fn costs_without_energy() {
 }
 
 #[test]
+fn wires_of_arrays_too_large_to_analyse() {
+    let text = plain_with(&[("inputs: 16", "inputs: 16384")]);
+    assert_eq!(said(&text, &[]), "");
+    assert_said(
+        &text,
+        &["pe.wire_output_ohm_per_cell=0.5"],
+        &[
+            "error: wires with resistance go with at most 1048576 cells, 16384 x 128 are more",
+            "  --> --set pe.wire_output_ohm_per_cell",
+            "  --> prototype.yaml:9:11: `pe.inputs`",
+            "  --> prototype.yaml:10:12: `pe.outputs`",
+            "  = note: the time of the nodal analysis grows with the square of the cells",
+            "  = help: take a smaller PE, or leave out the resistance of its wires",
+        ],
+    );
+}
+
+#[test]
 fn laws_are_checked_beside_other_mistakes_and_not_on_top_of_them() {
     let text = plain_with(&[
         ("levels: 8", "levls: 8"),
