@@ -21,6 +21,7 @@
 //! | [`schedule`] | mapping, integers | [`ExecutionPlan`]: when each PE is driven, converted, accumulated | `--emit plan` |
 //! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | |
 //! | [`runtime`] | plan, chip, data | outputs; [`Reference`], the integer oracle | |
+//! | [`adapt`] | plan, cells known to be off | targets that make up for them | |
 //! | [`compiler`] | | the pipeline, read top to bottom | |
 //!
 //! Around it: [`target`] (chip descriptions), [`data`] (data sets in, arrays
@@ -84,6 +85,7 @@
 //! Currents are in uS: divided by the read voltage, they are sums of
 //! conductances. Units are in names.
 
+pub mod adapt;
 pub mod chip;
 pub mod compiler;
 pub mod data;

@@ -13,6 +13,7 @@
     reason = "a test that meets what it does not expect shall fail there and then, and says why"
 )]
 
+mod adapt;
 mod batches;
 mod cli;
 mod conservation;
