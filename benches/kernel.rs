@@ -26,7 +26,7 @@ use ohmc::chip::{
 use ohmc::entity::{LayerId, PeId};
 use ohmc::mapping::WeightTile;
 use ohmc::schedule::{AdcSetting, Plane};
-use ohmc::target::{Pe, Subtract};
+use ohmc::target::{Pe, Subtract, Wires};
 
 /// Positions of a block, and blocks.
 const BLOCK: usize = 128;
@@ -75,6 +75,7 @@ impl Case {
             .collect();
         let chip = Chip {
             pe,
+            wires: Wires::NONE,
             conductances_us: BTreeMap::from([(PeId(0), cells)]),
             cell_error_us: 0.33,
             read_noise_fraction: self.noise,

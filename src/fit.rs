@@ -421,7 +421,8 @@ impl Search<'_> {
             mapping: self.options.mapping.clone(),
         };
         let compiled = compile(self.model, self.target, self.calibration, &options)?;
-        let chip = chip::program(&compiled.plan, &self.target.cell, 0);
+        let chip =
+            chip::program(&compiled.plan, &self.target.cell, 0).with_wires(&self.target.wires);
         let executor = Executor::new(&compiled.plan, self.model, &chip)?;
         let found = outputs(&executor, self.model, self.calibration)?;
         let loss = self.loss(&found);

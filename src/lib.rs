@@ -21,6 +21,7 @@
 //! | [`schedule`] | mapping, integers | [`ExecutionPlan`]: when each PE is driven, converted, accumulated | `--emit plan` |
 //! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | `ohmc report` of a `.chip` |
 //! | [`runtime`] | plan, chip, data | outputs; [`Reference`], the integer oracle | |
+//! | [`adapt`] | plan, cells known to be off | targets that make up for them | |
 //! | [`compiler`] | | the pipeline, read top to bottom | |
 //! | [`fit`] | a bound on what is lost | bits of every layer, by compiling and looking | |
 //!
@@ -40,7 +41,7 @@
 //! let target = Target::from_yaml(yaml, "yao2020-chip", &[])?;
 //! let calibration = ohmc::Calibrator::new(&model, "nothing yet", 1)?.finish();
 //! let compiled = compile(&model, &target, &calibration, &CompileOptions::default())?;
-//! let chip = ohmc::chip::program(&compiled.plan, &target.cell, 0);
+//! let chip = ohmc::chip::program(&compiled.plan, &target.cell, 0).with_wires(&target.wires);
 //! let executor = Executor::new(&compiled.plan, &model, &chip)?;
 //! # Ok(()) }
 //! ```
@@ -85,6 +86,7 @@
 //! Currents are in uS: divided by the read voltage, they are sums of
 //! conductances. Units are in names.
 
+pub mod adapt;
 pub mod chip;
 pub mod compiler;
 pub mod data;

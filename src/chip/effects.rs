@@ -16,12 +16,20 @@ pub enum Effect {
     ReadNoise,
     /// Some cells and lines do not work.
     Faults,
+    /// Lines have resistance.
+    Wires,
 }
 
 impl Effect {
     /// All of them, in the order in which they come about.
-    pub const ALL: [Self; 5] =
-        [Self::VerifyError, Self::Relaxation, Self::Drift, Self::ReadNoise, Self::Faults];
+    pub const ALL: [Self; 6] = [
+        Self::VerifyError,
+        Self::Relaxation,
+        Self::Drift,
+        Self::ReadNoise,
+        Self::Faults,
+        Self::Wires,
+    ];
 
     /// Its name on the command line: `read-noise`.
     pub fn name(self) -> &'static str {
@@ -31,6 +39,7 @@ impl Effect {
             Self::Drift => "drift",
             Self::ReadNoise => "read-noise",
             Self::Faults => "faults",
+            Self::Wires => "wires",
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `programmed` | what became of every cell, and the chip that it makes at some time |
 //! | `effects` | all of these, each to be switched by itself |
 //! | `random`, `math` | streams of random numbers for cells, a logarithm that is the same everywhere |
+//! | [`wires`] | what output lines see of it through wires with resistance |
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
 //! | `adc` | from currents to codes, and over which range |
@@ -24,6 +25,7 @@ mod noise;
 mod programmed;
 mod programming;
 mod random;
+pub mod wires;
 
 pub use adc::{AdcError, settings};
 pub use effects::{Conditions, Effect, Effects};
@@ -39,13 +41,15 @@ pub use programming::{ProgramError, ProgramOptions, program, write};
 use std::collections::BTreeMap;
 
 use crate::entity::PeId;
-use crate::target::Pe;
+use crate::target::{Pe, Wires};
 
 /// A chip on the bench: the conductance of every cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chip {
     /// Lines of a PE.
     pub pe: Pe,
+    /// Resistance of these lines.
+    pub wires: Wires,
     /// Conductances in uS of every PE in use, `[input line][output line]`;
     /// 0 for cells that were never formed.
     pub conductances_us: BTreeMap<PeId, Vec<f32>>,
@@ -57,4 +61,12 @@ pub struct Chip {
     pub read_noise_fraction: f64,
     /// Seed of its read noise.
     pub seed: u64,
+}
+
+impl Chip {
+    /// The chip with lines of this resistance.
+    #[must_use]
+    pub fn with_wires(self, wires: &Wires) -> Self {
+        Self { wires: *wires, ..self }
+    }
 }

@@ -11,7 +11,7 @@ use super::math::ln;
 use super::random::{Purpose, Streams};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::{Cell, Drift, Pe};
+use crate::target::{Cell, Drift, Pe, Wires};
 
 /// A chip as programming left it: what every cell holds, what it took to get
 /// there, and what became of it.
@@ -202,6 +202,7 @@ impl Programmed {
         let drift_us = drift.map_or(0.0, |drift| drift.sd_us);
         Chip {
             pe: self.pe,
+            wires: Wires::NONE,
             conductances_us,
             cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us),
             read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),

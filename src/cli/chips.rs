@@ -55,6 +55,8 @@ pub enum EffectName {
     ReadNoise,
     /// Cells and lines that do not work.
     Faults,
+    /// Lines have resistance.
+    Wires,
 }
 
 impl From<EffectName> for Effect {
@@ -65,6 +67,7 @@ impl From<EffectName> for Effect {
             EffectName::Drift => Self::Drift,
             EffectName::ReadNoise => Self::ReadNoise,
             EffectName::Faults => Self::Faults,
+            EffectName::Wires => Self::Wires,
         }
     }
 }
@@ -138,7 +141,7 @@ impl<'a> Bench<'a> {
         let Prepared { plan, target, programmed, .. } = self.prepared;
         let plain = self.effects == Effects::ALL && self.at_s.is_none() && self.map.is_none();
         if programmed.is_none() && plain && !self.by_pulses {
-            return Ok(chip::program(plan, &target.cell, seed));
+            return Ok(chip::program(plan, &target.cell, seed).with_wires(&target.wires));
         }
         match programmed {
             Some(programmed) => Ok(self.read(programmed, self.effects, seed)),
@@ -156,7 +159,9 @@ impl<'a> Bench<'a> {
     /// A programmed chip with some of its effects.
     pub fn read(&self, programmed: &Programmed, effects: Effects, seed: u64) -> Chip {
         let Prepared { plan, target, .. } = self.prepared;
-        programmed.chip(plan, &target.cell, &Conditions { effects, at_s: self.at_s, seed })
+        let conditions = Conditions { effects, at_s: self.at_s, seed };
+        let chip = programmed.chip(plan, &target.cell, &conditions);
+        if effects.has(Effect::Wires) { chip.with_wires(&target.wires) } else { chip }
     }
 
     /// The effects that this chip has and that are not left out.
@@ -170,6 +175,7 @@ impl<'a> Bench<'a> {
             Effect::Drift => cell.drift.is_some() && self.at_s.is_some(),
             Effect::ReadNoise => cell.read_noise_fraction > 0.0,
             Effect::Faults => has_faults(),
+            Effect::Wires => !self.prepared.target.wires.are_ideal(),
         };
         Effect::ALL.into_iter().filter(|&e| self.effects.has(e)).filter(has).collect()
     }

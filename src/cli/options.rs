@@ -134,6 +134,8 @@ pub enum Part {
     ReadNoise,
     /// Of a chip: cells and lines that do not work.
     Faults,
+    /// Of a chip: lines have resistance.
+    Wires,
 }
 
 impl Part {
@@ -146,6 +148,7 @@ impl Part {
             Self::Drift => Some(Effect::Drift),
             Self::ReadNoise => Some(Effect::ReadNoise),
             Self::Faults => Some(Effect::Faults),
+            Self::Wires => Some(Effect::Wires),
         }
     }
 }

@@ -4,9 +4,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Schedule, Work};
+use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Schedule, WireLoss, Work};
 use crate::graph::Obstacle;
 use crate::quantize::InputCoding;
+use crate::target::IdleOutputs;
 
 pub(super) fn json(report: &Report) -> Value {
     // Plain structs with text keys always have a JSON form.
@@ -20,6 +21,8 @@ struct ReportForm<'a> {
     target_description: Option<&'a str>,
     pe_inputs: u32,
     pe_outputs: u32,
+    /// Null for wires without resistance.
+    wires: Option<WiresForm>,
     preprocessing: &'a str,
     calibration: &'a str,
     fits: bool,
@@ -41,6 +44,16 @@ struct ReportForm<'a> {
     /// Absent for a target without costs.
     #[serde(flatten)]
     costs: Option<CostsForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct WiresForm {
+    input_ohm_per_cell: f64,
+    output_ohm_per_cell: f64,
+    driver_ohm: f64,
+    sense_ohm: f64,
+    idle_outputs: &'static str,
+    input_line_drop: f64,
 }
 
 #[derive(Serialize)]
@@ -181,6 +194,7 @@ impl<'a> From<&'a Report> for ReportForm<'a> {
             target_description: report.target_description.as_deref(),
             pe_inputs: report.pe.inputs,
             pe_outputs: report.pe.outputs,
+            wires: report.wires.as_ref().map(WiresForm::from),
             preprocessing: &report.preprocessing,
             calibration: &report.calibration,
             fits: footprint.fits(),
@@ -203,6 +217,23 @@ impl<'a> From<&'a Report> for ReportForm<'a> {
                 .costs
                 .as_ref()
                 .map(|costs| CostsForm::new(&costs.benchmark, &costs.energy)),
+        }
+    }
+}
+
+impl From<&WireLoss> for WiresForm {
+    fn from(loss: &WireLoss) -> Self {
+        let wires = &loss.wires;
+        Self {
+            input_ohm_per_cell: wires.input_ohm_per_cell,
+            output_ohm_per_cell: wires.output_ohm_per_cell,
+            driver_ohm: wires.driver_ohm,
+            sense_ohm: wires.sense_ohm,
+            idle_outputs: match wires.idle_outputs {
+                IdleOutputs::Connected => "connected",
+                IdleOutputs::GatedOff => "gated-off",
+            },
+            input_line_drop: loss.input_line_drop,
         }
     }
 }

@@ -32,7 +32,7 @@ pub use work::Work;
 use crate::graph::LayerGraph;
 use crate::mapping::pe_limit;
 use crate::schedule::{ExecutionPlan, PlanLayer};
-use crate::target::{Pe, Target};
+use crate::target::{Pe, Target, Wires};
 
 /// What a report is made from.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,8 @@ pub struct Report {
     pub target_description: Option<String>,
     /// Lines of a PE.
     pub pe: Pe,
+    /// Their resistance, for a target whose wires have any.
+    pub wires: Option<WireLoss>,
     /// What is done to data before the model sees it.
     pub preprocessing: String,
     /// What the ranges were chosen from.
@@ -80,6 +82,24 @@ pub struct Report {
     pub schedule: Schedule,
     /// Energy, for a target that gives costs.
     pub costs: Option<Costs>,
+}
+
+/// Resistance of lines, and how much it takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WireLoss {
+    /// The resistances.
+    pub wires: Wires,
+    /// The share of the read voltage that is lost at the last cell of an input
+    /// line whose cells are all at maximum conductance; 0 to 1.
+    pub input_line_drop: f64,
+}
+
+impl WireLoss {
+    fn new(target: &Target) -> Option<Self> {
+        let wires = target.wires;
+        let input_line_drop = wires.input_line_drop(target.pe, &target.cell);
+        (!wires.are_ideal()).then_some(Self { wires, input_line_drop })
+    }
 }
 
 /// How much of the chip is taken.
@@ -152,6 +172,7 @@ impl Report {
             target: target.name.clone(),
             target_description: target.description().map(str::to_string),
             pe: plan.pe,
+            wires: WireLoss::new(target),
             preprocessing: parts.preprocessing.to_string(),
             calibration: parts.calibration.to_string(),
             footprint: Footprint {

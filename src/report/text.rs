@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use super::numbers::{count, four, pe_list, percent, plural, share, short};
 use super::table::{Column, Listing, table};
-use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident};
+use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident, WireLoss};
+use crate::target::IdleOutputs;
 
 use Column::{Number, Words};
 
@@ -55,7 +56,7 @@ fn head(report: &Report) -> String {
         1 => "a pair of cells each".to_string(),
         n => format!("up to {n} pairs of cells each"),
     };
-    let rows = [
+    let mut rows = vec![
         ("model", report.model.clone()),
         ("target", target),
         ("PEs", format!("of {} inputs x {} output lines", pe.inputs, pe.outputs)),
@@ -82,7 +83,33 @@ fn head(report: &Report) -> String {
         ("data", report.preprocessing.clone()),
         ("calibrated", report.calibration.clone()),
     ];
+    if let Some(loss) = &report.wires {
+        rows.insert(3, ("wires", wires(loss)));
+    }
     named(&rows)
+}
+
+/// `1 ohm a cell on input lines; an input line of cells all at maximum loses
+/// 14.5 % at its end; idle output lines stay connected`
+fn wires(loss: &WireLoss) -> String {
+    let WireLoss { wires, input_line_drop } = loss;
+    let parts = [
+        (wires.input_ohm_per_cell, "ohm a cell on input lines"),
+        (wires.output_ohm_per_cell, "ohm a cell on output lines"),
+        (wires.driver_ohm, "ohm in drivers"),
+        (wires.sense_ohm, "ohm before sense amplifiers"),
+    ];
+    let given = parts.iter().filter(|(ohm, _)| *ohm > 0.0);
+    let given: Vec<String> = given.map(|(ohm, what)| format!("{} {what}", four(*ohm))).collect();
+    let idle = match wires.idle_outputs {
+        IdleOutputs::Connected => "stay connected",
+        IdleOutputs::GatedOff => "are gated off",
+    };
+    format!(
+        "{}; an input line of cells all at maximum loses {} at its end; idle output lines {idle}",
+        given.join(", "),
+        percent(Some(*input_line_drop)),
+    )
 }
 
 /// Lines of a name and what is to be said about it.

@@ -57,6 +57,7 @@ impl<'a> Executor<'a> {
             })?;
             layouts.insert(id, layout);
         }
+        let chip = &*chip.effective(plan);
         let mut cuts = BTreeMap::new();
         let mut crossbars = BTreeMap::new();
         for (id, step) in plan.steps.iter() {

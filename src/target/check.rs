@@ -22,6 +22,10 @@ use super::spec::{
 /// rounding does to a conductance.
 pub(super) const STEP_US_MIN: f64 = 1e-6;
 
+/// Cells of a PE whose wires have resistance: its nodal analysis takes as
+/// many multiplications as the square of this, a few minutes.
+const WIRED_CELLS_MAX: u64 = 1 << 20;
+
 /// The widest code that is converted without rounding.
 const ADC_BITS_MAX: u32 = 22;
 
@@ -34,6 +38,7 @@ pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
     let mut laws = Laws { root, json, faults };
     laws.names();
     laws.window();
+    laws.wires();
     laws.conversion();
     laws.energies();
     laws.pulses();
@@ -171,6 +176,28 @@ impl Laws<'_> {
             let kind =
                 FaultKind::LevelsTooClose { levels, min_us, max_us, step_us_min: STEP_US_MIN };
             self.fault(["cell.conductance_max_us", "cell.conductance_min_us", "cell.levels"], kind);
+        }
+    }
+
+    /// Wires with resistance are found for arrays of a size that is built.
+    fn wires(&mut self) {
+        let keys = [
+            "pe.wire_input_ohm_per_cell",
+            "pe.wire_output_ohm_per_cell",
+            "pe.driver_ohm",
+            "pe.sense_ohm",
+        ];
+        let Some(key) = keys.into_iter().find(|key| self.sound::<f64>(key) > Some(0.0)) else {
+            return;
+        };
+        let (Some(inputs), Some(outputs)) =
+            (self.sound::<u32>("pe.inputs"), self.sound::<u32>("pe.outputs"))
+        else {
+            return;
+        };
+        if u64::from(inputs) * u64::from(outputs) > WIRED_CELLS_MAX {
+            let kind = FaultKind::TooManyWiredCells { inputs, outputs, most: WIRED_CELLS_MAX };
+            self.fault([key, "pe.inputs", "pe.outputs"], kind);
         }
     }
 

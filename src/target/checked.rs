@@ -6,11 +6,12 @@ use super::cell_spec::{
 };
 use super::spec::{
     AdcBitsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ConductanceMaxSpec,
-    CostsSpec, MachineSpec, PairSpec, PeSpec, PesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
+    CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec, ReadoutSpec, SubtractSpec,
+    TargetSpec,
 };
 use super::{
-    AdcBits, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate, Machine, Pe,
-    PeCount, PulseModel, Pulses, Readout, Recipe, Subtract, Target,
+    AdcBits, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate, IdleOutputs,
+    Machine, Pe, PeCount, PulseModel, Pulses, Readout, Recipe, Subtract, Target, Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -19,6 +20,7 @@ impl From<TargetSpec> for Target {
             name: spec.name.clone(),
             cell: Cell::from(&spec.cell),
             pe: Pe::from(&spec.pe),
+            wires: Wires::from(&spec.pe),
             readout: Readout::from(&spec.readout),
             chip: ChipSize { pes: PeCount::from(spec.chip.pes) },
             costs: spec.costs.as_ref().map(Costs::from),
@@ -151,6 +153,21 @@ impl From<&PeSpec> for Pe {
     fn from(spec: &PeSpec) -> Self {
         let PairSpec::NeighbouringOutputs = spec.pair;
         Self { inputs: spec.inputs, outputs: spec.outputs }
+    }
+}
+
+impl From<&PeSpec> for Wires {
+    fn from(spec: &PeSpec) -> Self {
+        Self {
+            input_ohm_per_cell: spec.wire_input_ohm_per_cell,
+            output_ohm_per_cell: spec.wire_output_ohm_per_cell,
+            driver_ohm: spec.driver_ohm,
+            sense_ohm: spec.sense_ohm,
+            idle_outputs: match spec.idle_outputs {
+                IdleOutputsSpec::Connected => IdleOutputs::Connected,
+                IdleOutputsSpec::GatedOff => IdleOutputs::GatedOff,
+            },
+        }
     }
 }
 

@@ -214,6 +214,16 @@ pub enum FaultKind {
         /// The least step.
         step_us_min: f64,
     },
+    /// Wires with resistance in an array too large for its nodal analysis.
+    #[error("wires with resistance go with at most {most} cells, {inputs} x {outputs} are more")]
+    TooManyWiredCells {
+        /// Input lines of a PE.
+        inputs: u32,
+        /// Output lines of a PE.
+        outputs: u32,
+        /// Cells that a PE may have.
+        most: u64,
+    },
     /// As many bits as needed, with a range in which no number of bits is
     /// exact.
     #[error("`readout.adc_bits: as-needed` does not go with `readout.adc_range: {range}`")]
@@ -308,6 +318,9 @@ impl FaultKind {
             Self::LevelsTooClose { .. } => {
                 diagnostic.help("check the unit: conductances are in microsiemens")
             }
+            Self::TooManyWiredCells { .. } => diagnostic
+                .note("the time of the nodal analysis grows with the square of the cells")
+                .help("take a smaller PE, or leave out the resistance of its wires"),
             Self::BitsAsNeeded { .. } => diagnostic
                 .note("a code is exact only where it is one level")
                 .help("set `readout.adc_range: one-level`, or give the number of bits"),

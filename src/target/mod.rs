@@ -23,6 +23,7 @@ mod fault;
 mod overrides;
 mod schema;
 mod spec;
+mod wires;
 
 pub mod benchmark;
 
@@ -35,6 +36,7 @@ pub use builtin::{builtin, builtin_names};
 pub use device::{Drift, FaultRates, Forming, Gate, PulseModel, Pulses, Recipe};
 pub use fault::{Fault, FaultKind, KeyPath, Origin, TargetError};
 pub use overrides::{Override, OverrideError};
+pub use wires::{IdleOutputs, Wires};
 
 use document::Content;
 use spec::TargetSpec;
@@ -48,6 +50,8 @@ pub struct Target {
     pub cell: Cell,
     /// The processing element.
     pub pe: Pe,
+    /// Resistance of its lines.
+    pub wires: Wires,
     /// How inputs are driven and outputs converted.
     pub readout: Readout,
     /// What the chip has of them.

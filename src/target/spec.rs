@@ -111,7 +111,7 @@ pub(super) enum AsLevels {
 }
 
 /// The processing element.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PeSpec {
     /// Input lines: how many inputs are driven at once.
@@ -122,6 +122,39 @@ pub(super) struct PeSpec {
     pub outputs: u32,
     /// Where the two cells of a signed weight lie.
     pub pair: PairSpec,
+    /// Resistance of an input line from one cell to the next, in ohm; the
+    /// line is driven at its first cell, one such piece away.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub wire_input_ohm_per_cell: f64,
+    /// Resistance of an output line from one cell to the next, in ohm; the
+    /// line is sensed at its last cell, one such piece away.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub wire_output_ohm_per_cell: f64,
+    /// Resistance of what drives an input line, in ohm.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub driver_ohm: f64,
+    /// Resistance of an output line's way from the array to virtual ground,
+    /// in ohm.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub sense_ohm: f64,
+    /// What becomes of output lines while others are read: all stay
+    /// `connected`, or the cells of those that are not read are `gated-off`.
+    /// It matters where wires have resistance only.
+    #[serde(default)]
+    pub idle_outputs: IdleOutputsSpec,
+}
+
+/// What becomes of output lines while others are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum IdleOutputsSpec {
+    #[default]
+    Connected,
+    GatedOff,
 }
 
 /// Where the two cells of a signed weight lie.

@@ -48,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
+    ("adapt", &["chip", "entity", "mapping", "quantize", "schedule", "target"]),
     (
         "compiler",
         &[

@@ -13,6 +13,7 @@
     reason = "a test that meets what it does not expect shall fail there and then, and says why"
 )]
 
+mod adapt;
 mod batches;
 mod cli;
 mod conservation;
@@ -30,4 +31,5 @@ mod plan_edits;
 mod rounding;
 mod snapshots;
 mod timing;
+mod wires;
 mod zoo;

@@ -8,7 +8,7 @@ use ohmc::compiler::CompileOptions;
 use ohmc::entity::{LayerId, PeId, WeightTileId};
 use ohmc::mapping::WeightTile;
 use ohmc::schedule::{AdcSetting, ExecutionPlan, Plane};
-use ohmc::target::{Pe, Subtract, Target};
+use ohmc::target::{Pe, Subtract, Target, Wires};
 use ohmc::tensor::Tensor;
 use proptest::prelude::*;
 use rand::rngs::ChaCha8Rng;
@@ -165,7 +165,15 @@ fn chip(pe: Pe, conductances_us: Vec<f32>, read_noise_fraction: f64) -> (Chip, W
         input_line: 0,
         output_line: 0,
     };
-    (Chip { pe, conductances_us, cell_error_us: 0.0, read_noise_fraction, seed: 0 }, place)
+    let chip = Chip {
+        pe,
+        wires: Wires::NONE,
+        conductances_us,
+        cell_error_us: 0.0,
+        read_noise_fraction,
+        seed: 0,
+    };
+    (chip, place)
 }
 
 fn planes(n: u8) -> Vec<Plane> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::chip::normals;
 use crate::entity::{LayerId, PeId};
-use crate::target::Pe;
+use crate::target::{Pe, Wires};
 
 /// A tile that fills its PE, with cells between 2 and 20 uS off their levels.
 struct Tile {
@@ -25,6 +25,7 @@ fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
     let cells = (0..(inputs * pe.outputs) as usize).map(cell).collect();
     let chip = Chip {
         pe,
+        wires: Wires::NONE,
         conductances_us: BTreeMap::from([(PeId(0), cells)]),
         cell_error_us,
         read_noise_fraction: noise,

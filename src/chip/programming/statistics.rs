@@ -14,7 +14,7 @@ use crate::chip::faults::Faults;
 use crate::chip::{CellState, Chip, PeCells, Programmed};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::Cell;
+use crate::target::{Cell, Wires};
 
 /// Random words set aside for one cell: far more than it draws.
 const WORDS_PER_CELL: u128 = 64;
@@ -36,7 +36,8 @@ pub(super) fn chip(plan: &ExecutionPlan, cell: &Cell, seed: u64) -> Chip {
     // the square root of 3.
     let cell_error_us = (cell.verify_tolerance_us / 3f64.sqrt()).hypot(cell.relaxation_sd_us);
     let read_noise_fraction = cell.read_noise_fraction;
-    Chip { pe: plan.pe, conductances_us, cell_error_us, read_noise_fraction, seed }
+    let wires = Wires::NONE;
+    Chip { pe: plan.pe, wires, conductances_us, cell_error_us, read_noise_fraction, seed }
 }
 
 /// The same with all that is known of how it came about.

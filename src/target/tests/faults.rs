@@ -266,7 +266,7 @@ fn keys_that_contradict_each_other() {
         &["pe.inputs=513", "cell.levels=4096"],
         &[
             "error: `readout.adc_bits: as-needed` would need 23 bits, 22 are the most",
-            "  --> prototype.yaml:32:13: `readout.adc_bits`",
+            "  --> prototype.yaml:37:13: `readout.adc_bits`",
             "  --> --set pe.inputs",
             "  --> --set cell.levels",
             "  = note: 513 inputs add up currents of 4096 levels each",
@@ -301,6 +301,24 @@ fn costs_without_energy() {
         ],
     );
     assert_eq!(said(text, &given[1..]), "");
+}
+
+#[test]
+fn wires_of_arrays_too_large_to_analyse() {
+    let text = plain_with(&[("inputs: 16", "inputs: 16384")]);
+    assert_eq!(said(&text, &[]), "");
+    assert_said(
+        &text,
+        &["pe.wire_output_ohm_per_cell=0.5"],
+        &[
+            "error: wires with resistance go with at most 1048576 cells, 16384 x 128 are more",
+            "  --> --set pe.wire_output_ohm_per_cell",
+            "  --> prototype.yaml:9:11: `pe.inputs`",
+            "  --> prototype.yaml:10:12: `pe.outputs`",
+            "  = note: the time of the nodal analysis grows with the square of the cells",
+            "  = help: take a smaller PE, or leave out the resistance of its wires",
+        ],
+    );
 }
 
 #[test]

@@ -72,7 +72,22 @@ fn physical_effects_are_absent_where_the_file_does_not_name_them() {
     assert_eq!(target.cell.verify_tolerance_us, 0.0);
     assert_eq!(target.cell.relaxation_sd_us, 0.0);
     assert_eq!(target.cell.read_noise_fraction, 0.0);
+    assert_eq!(target.wires, Wires::NONE);
+    assert!(target.wires.are_ideal());
     assert_eq!(target.costs, None);
+}
+
+/// Where no figure is published none is assumed.
+#[test]
+fn wires_of_the_built_in_targets_are_ideal_until_they_are_set() {
+    for name in builtin_names() {
+        assert_eq!(shipped(name, &[]).wires, Wires::NONE);
+    }
+    let set = ["pe.wire_input_ohm_per_cell=0.23", "pe.idle_outputs=gated-off"];
+    let wires = shipped("yao2020-macro", &set).wires;
+    let idle_outputs = IdleOutputs::GatedOff;
+    assert_eq!(wires, Wires { input_ohm_per_cell: 0.23, idle_outputs, ..Wires::NONE });
+    assert!(!wires.are_ideal());
 }
 
 #[test]

@@ -1,0 +1,153 @@
+//! Wires with resistance, found once for each programmed chip.
+//!
+//! ```text
+//!             output line 0   output line 1         output line M-1
+//!
+//!   V0 --[driver]--[in]--o--------[in]--o--  ...  --[in]--o          input line 0
+//!                        |              |                 |
+//!                       G00            G01               G0,M-1
+//!                        |              |                 |
+//!                        o              o                 o
+//!                        |              |                 |
+//!                      [out]          [out]             [out]
+//!   V1 --[driver]--[in]--|--o-----[in]--|--o--  ...       |          input line 1
+//!                        |  |           |  |              |
+//!                        | G10          | G11             |
+//!                        |  |           |  |              |
+//!                        o--+           o--+              o
+//!                        |              |                 |
+//!                       ...            ...               ...
+//!                      [out]          [out]             [out]
+//!                        |              |                 |
+//!                     [sense]        [sense]           [sense]
+//!                        |              |                 |
+//!                       0 V            0 V               0 V
+//! ```
+//!
+//! An input line (the reference chip's bit line) is driven at its first cell,
+//! an output line is sensed at its last, at virtual ground. From the driver to
+//! the first cell and from the last cell to the sense amplifier there is one
+//! piece of wire as between cells, as in badcrossbar (Joksas & Mehonic 2020).
+//! So the cell at the last output line of input line 0 is the farthest from
+//! both ends. A line that is not driven is held at 0 V through its driver, and
+//! cells are linear, so currents are sums over the driven lines as before:
+//!
+//! ```text
+//! current of output line j = sum over driven i of T[i][j]
+//! ```
+//!
+//! The transfer matrix `T` takes the place of the conductances when the kernel
+//! is tabulated ([`Chip::effective`]), and reading costs what it costs without
+//! wires. It depends on every cell that draws current meanwhile: those of the
+//! whole PE, or where the target gates idle output lines off, those of the
+//! output lines that are read together. Without any resistance `T` is the
+//! conductances, and they are taken as they are.
+//!
+//! A reading's noise follows `T` as it follows conductances: a cell that adds
+//! less to a current adds as much less to its noise.
+//!
+//! | file | what |
+//! |---|---|
+//! | `network` | which lines carry current, and from which side to begin |
+//! | `line` | one output line, its nodes eliminated |
+//! | `ports` | all lines, one after the other: the elimination and its cost |
+//! | `circuits` | cells that are switched on together |
+
+mod circuits;
+mod line;
+mod network;
+mod ports;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
+use super::Chip;
+use crate::schedule::ExecutionPlan;
+use crate::target::{Pe, Wires};
+use circuits::{Circuit, circuits};
+use network::Network;
+
+/// From ohm to what is lost for each uS.
+const PER_US: f64 = 1e-6;
+
+/// What each input line adds to the current of each output line when it alone
+/// is driven, in uS, `[input line][output line]`; all of these cells are
+/// switched on.
+///
+/// ```
+/// use ohmc::chip::wires::transfer_us;
+/// use ohmc::target::{Pe, Wires};
+///
+/// // One cell of 100 kohm behind a driver of 25 kohm.
+/// let wires = Wires { driver_ohm: 25e3, ..Wires::NONE };
+/// let transfer_us = transfer_us(Pe { inputs: 1, outputs: 1 }, &wires, &[10.0]);
+/// assert!((transfer_us[0] - 8.0).abs() < 1e-12);
+/// ```
+///
+/// # Panics
+///
+/// There are not as many conductances as cells.
+pub fn transfer_us(pe: Pe, wires: &Wires, conductances_us: &[f64]) -> Vec<f64> {
+    let n_outputs = pe.outputs as usize;
+    assert_eq!(conductances_us.len(), pe.inputs as usize * n_outputs, "one for each cell");
+    let cell = |input: usize, output: usize| conductances_us[input * n_outputs + output];
+    let mut transfer = vec![0.0; conductances_us.len()];
+    Network::new(pe, wires, 0..n_outputs, cell).solve(|input, output, us| {
+        transfer[input * n_outputs + output] = us;
+    });
+    transfer
+}
+
+impl Chip {
+    /// The chip as its output lines see it through its wires: conductances are
+    /// those of the transfer matrix. The chip itself where wires are ideal.
+    ///
+    /// It is as the cells are now: to be asked again when they change.
+    pub fn effective(&self, plan: &ExecutionPlan) -> Cow<'_, Self> {
+        if self.wires.are_ideal() || self.pe != plan.pe {
+            return Cow::Borrowed(self);
+        }
+        let circuits = circuits(plan, self.wires.idle_outputs);
+        let solved: Vec<_> = circuits.par_iter().map(|circuit| self.solve(circuit)).collect();
+        let mut effective = self.clone();
+        for (circuit, transfer) in circuits.iter().zip(solved) {
+            let cells = effective.conductances_us.get_mut(&circuit.pe);
+            let (Some(cells), Some(transfer)) = (cells, transfer) else { continue };
+            for place in &circuit.tiles {
+                for line in place.input_line..place.input_line + place.n_inputs() {
+                    let start =
+                        line as usize * self.pe.outputs as usize + place.output_line as usize;
+                    let own = start..start + place.n_outputs() as usize;
+                    cells[own.clone()].copy_from_slice(&transfer[own]);
+                }
+            }
+        }
+        Cow::Owned(effective)
+    }
+
+    /// The transfer matrix of a circuit, laid out as its PE; `None` if the chip
+    /// lacks cells of it.
+    fn solve(&self, circuit: &Circuit<'_>) -> Option<Vec<f32>> {
+        let n_outputs = self.pe.outputs as usize;
+        let cells = self.conductances_us.get(&circuit.pe)?;
+        let is_inside = cells.len() as u64 == self.pe.cells()
+            && circuit.tiles.iter().all(|place| {
+                u64::from(place.input_line) + u64::from(place.n_inputs()) <= self.pe.inputs.into()
+                    && u64::from(place.output_line) + u64::from(place.n_outputs())
+                        <= self.pe.outputs.into()
+            });
+        if !is_inside {
+            return None;
+        }
+        let cell = |input: usize, output: usize| f64::from(cells[input * n_outputs + output]);
+        let outputs = circuit.outputs.iter().copied();
+        let mut transfer = vec![0.0; cells.len()];
+        Network::new(self.pe, &self.wires, outputs, cell).solve(|input, output, us| {
+            transfer[input * n_outputs + output] = us as f32;
+        });
+        Some(transfer)
+    }
+}

@@ -1,0 +1,170 @@
+//! Targets that know the chip: what is gained where cells are stuck, and where
+//! lines that are written were measured.
+
+use ohmc::adapt::{AdaptOptions, Adapted, FixedCells, adapt};
+use ohmc::chip::{self, Chip};
+use ohmc::compiler::{self, CompileOptions};
+use ohmc::frontend::Model;
+use ohmc::quantize::Calibration;
+use ohmc::runtime::Executor;
+use ohmc::schedule::{self, ExecutionPlan};
+use ohmc::target::Target;
+use ohmc::tensor::Tensor;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::onnx::{Conv, Onnx, batched};
+use crate::pipeline;
+
+/// A model of one layer, compiled for cells from 2 to 20 uS and a read-out that
+/// rounds next to nothing.
+struct Bench {
+    model: Model,
+    target: Target,
+    calibration: Calibration,
+    plan: ExecutionPlan,
+    /// Other inputs than those it was calibrated on.
+    inputs: Vec<Tensor>,
+}
+
+impl Bench {
+    fn new(model: Model, sets: &[&str]) -> Self {
+        let fine = [
+            "cell.conductance_min_us=2",
+            "cell.conductance_max_us=20",
+            "readout.adc_bits=20",
+            "readout.adc_range=full-scale",
+        ];
+        let sets: Vec<String> = fine.iter().chain(sets).map(ToString::to_string).collect();
+        let target = pipeline::target("ideal", &sets);
+        let seen = pipeline::inputs(&model, 200, 0.0, 1.0, 5);
+        let calibration = pipeline::calibrate(&model, &seen, 200);
+        let options = CompileOptions::default();
+        let plan = compiler::compile(&model, &target, &calibration, &options).unwrap().plan;
+        let inputs = pipeline::inputs(&model, 64, 0.0, 1.0, 6);
+        Self { model, target, calibration, plan, inputs }
+    }
+
+    /// 200 inputs in two tiles, 40 outputs.
+    fn product(sets: &[&str]) -> Self {
+        let model = Onnx::new(21).input("x", &batched(None, &[200]));
+        let model = model.weights("w", &[200, 40]).node("MatMul", &["x", "w"], "y", vec![]);
+        Self::new(pipeline::read(model.output("y").bytes()).unwrap(), sets)
+    }
+
+    /// Four groups, block-diagonal.
+    fn grouped(sets: &[&str]) -> Self {
+        let mut conv = Conv::new(4, 4, &[3, 3]);
+        conv.groups = 4;
+        let model = Onnx::new(22).input("x", &batched(None, &[16, 6, 6]));
+        let model = conv.add_to(model, "y", "x").output("y");
+        Self::new(pipeline::read(model.bytes()).unwrap(), sets)
+    }
+
+    fn outputs(&self, plan: &ExecutionPlan, chip: &Chip) -> Vec<f32> {
+        let executor = Executor::new(plan, &self.model, chip).unwrap();
+        executor.run(&self.inputs, 0).unwrap()[0].as_f32().unwrap().to_vec()
+    }
+
+    /// One cell of a hundred is stuck, half of them high, half low.
+    fn program_stuck(&self, plan: &ExecutionPlan) -> Chip {
+        let mut chip = chip::program(plan, &self.target.cell, 3);
+        let mut random = ChaCha8Rng::seed_from_u64(99);
+        for (pe, cells) in &mut chip.conductances_us {
+            for (us, level) in cells.iter_mut().zip(&plan.targets[pe].levels) {
+                let (is_stuck, is_high) = (random.random_bool(0.01), random.random_bool(0.5));
+                if is_stuck && !level.is_nan() {
+                    *us = if is_high { 20.0 } else { 2.0 };
+                }
+            }
+        }
+        chip
+    }
+
+    fn adapted(&self, fixed: &FixedCells, options: AdaptOptions) -> (ExecutionPlan, Adapted) {
+        let adapted = adapt(&self.plan, &self.target.cell, fixed, &self.calibration, options);
+        let plan = ExecutionPlan { targets: adapted.targets.clone(), ..self.plan.clone() };
+        assert_eq!(schedule::verify(&plan), []);
+        (plan, adapted)
+    }
+}
+
+fn squared(found: &[f32], wanted: &[f32]) -> f64 {
+    found.iter().zip(wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum()
+}
+
+const NEITHER: AdaptOptions = AdaptOptions { partners: false, feedback: false };
+const PARTNERS: AdaptOptions = AdaptOptions { partners: true, feedback: false };
+const FEEDBACK: AdaptOptions = AdaptOptions { partners: false, feedback: true };
+const BOTH: AdaptOptions = AdaptOptions { partners: true, feedback: true };
+
+#[test]
+fn stuck_cells_that_are_known_cost_a_quarter_at_most() {
+    for bench in [Bench::product(&[]), Bench::grouped(&[])] {
+        let exact = chip::program(&bench.plan, &bench.target.cell, 3);
+        let wanted = bench.outputs(&bench.plan, &exact);
+        let unaware = bench.program_stuck(&bench.plan);
+        let fixed = FixedCells::off_target(&bench.plan, &unaware, &bench.target.cell, 0.5);
+        let lost = squared(&bench.outputs(&bench.plan, &unaware), &wanted);
+        let share = |options| {
+            let (plan, adapted) = bench.adapted(&fixed, options);
+            let found = bench.outputs(&plan, &bench.program_stuck(&plan));
+            let changes = adapted.changes;
+            assert!(changes.fixed > 40, "{changes:?}");
+            assert_eq!(changes.partners > 0, options.partners, "{changes:?}");
+            assert_eq!(changes.feedback > 0, options.feedback, "{changes:?}");
+            squared(&found, &wanted) / lost
+        };
+        let (neither, partners) = (share(NEITHER), share(PARTNERS));
+        let (feedback, both) = (share(FEEDBACK), share(BOTH));
+        let shares = format!("partners {partners:.3}, feedback {feedback:.3}, both {both:.3}");
+        println!("of the squared error are left: {shares}");
+        assert_eq!(neither, 1.0);
+        assert!(partners < 0.6 && feedback < 0.6, "{shares}");
+        assert!(both <= 0.25 && both < partners && both < feedback, "{shares}");
+    }
+}
+
+#[test]
+fn without_known_flaws_targets_stay_to_the_bit() {
+    let bench = Bench::product(&[]);
+    let exact = chip::program(&bench.plan, &bench.target.cell, 3);
+    let none = FixedCells::off_target(&bench.plan, &exact, &bench.target.cell, 0.5);
+    for fixed in [none, FixedCells::default()] {
+        let (plan, adapted) = bench.adapted(&fixed, BOTH);
+        assert_eq!(plan, bench.plan);
+        assert_eq!(adapted.changes, Default::default());
+    }
+}
+
+/// Half of the lines are written and measured; the other half makes up for
+/// what went wrong.
+#[test]
+fn lines_written_later_make_up_for_those_before() {
+    let sets = ["cell.verify_tolerance_us=0.25", "cell.relaxation_sd_us=0.3"];
+    let bench = Bench::product(&sets);
+    let exact = pipeline::target("ideal", &[]).cell;
+    let window = (bench.target.cell.conductance_min_us, bench.target.cell.conductance_max_us);
+    let exact =
+        ohmc::target::Cell { conductance_min_us: window.0, conductance_max_us: window.1, ..exact };
+    let wanted = bench.outputs(&bench.plan, &chip::program(&bench.plan, &exact, 3));
+    let (mut unaware, mut aware) = (0.0, 0.0);
+    for seed in 0..3 {
+        let chip = chip::program(&bench.plan, &bench.target.cell, seed);
+        let half = bench.plan.pe.inputs / 2;
+        let fixed = FixedCells::written(&bench.plan, &chip, 0..half);
+        let (plan, adapted) = bench.adapted(&fixed, BOTH);
+        // What is written stays; the rest is written with errors as before.
+        assert!(adapted.changes.feedback > 0);
+        let again = chip::program(&plan, &bench.target.cell, seed);
+        let mut mixed = again.clone();
+        for (pe, cells) in &mut mixed.conductances_us {
+            let n = (half * bench.plan.pe.outputs) as usize;
+            cells[..n].copy_from_slice(&chip.conductances_us[pe][..n]);
+        }
+        unaware += squared(&bench.outputs(&bench.plan, &chip), &wanted);
+        aware += squared(&bench.outputs(&plan, &mixed), &wanted);
+    }
+    println!("{:.3} of the squared error are left", aware / unaware);
+    assert!(aware < 0.8 * unaware, "{}", aware / unaware);
+}
