@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use ohmc::runtime::ArrayEnergy;
 use serde_json::{Value, json};
 
+use super::energy;
 use super::output::counted;
 use super::prepare::{Made, Prepared};
 use super::score::{Distance, Recorded, mean_and_sd};
@@ -23,6 +25,8 @@ pub enum Float {
 pub struct Trial {
     /// Inputs run.
     pub n_inputs: u64,
+    /// What the arrays drew, if it was counted.
+    pub energy: Option<ArrayEnergy>,
     /// In percent.
     pub accuracy: Option<f64>,
     /// From floating point, by output.
@@ -52,6 +56,12 @@ pub struct Evaluation<'a> {
 impl Evaluation<'_> {
     fn accuracies(&self) -> Vec<f64> {
         self.trials.iter().filter_map(|trial| trial.accuracy).collect()
+    }
+
+    /// What was drawn on each chip, if it was counted.
+    fn energies(&self) -> Option<Vec<&ArrayEnergy>> {
+        let energies: Vec<_> = self.trials.iter().filter_map(|t| t.energy.as_ref()).collect();
+        (!energies.is_empty()).then_some(energies)
     }
 
     fn n_inputs(&self) -> u64 {
@@ -108,6 +118,9 @@ impl Evaluation<'_> {
         });
         if let Some(rounding) = prepared.made.as_ref().and_then(Made::rounding_json) {
             json["rounding"] = rounding;
+        }
+        if let Some(energy) = self.energies().map(|energies| energy::json(&energies, prepared)) {
+            json["energy"] = energy;
         }
         let from_float = self.distances(|trial| &trial.from_float);
         if !from_float.is_empty() {
@@ -181,6 +194,7 @@ impl Evaluation<'_> {
                 }
             };
         }
+        text += &self.energies().map_or(String::new(), |found| energy::text(&found, prepared));
         text += &format!("preprocessing   {}\n", prepared.preprocess.describe());
         if let Some(made) = &prepared.made {
             text += &format!("calibration     {}\n", made.calibration);

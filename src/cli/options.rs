@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::frontend::{Axis, FrontendOptions, Model};
+use ohmc::optimize::Goal;
 use ohmc::quantize::{Corrections, InputRule, QuantizeOptions, RangeRule, WeightRule};
 use ohmc::target::Override;
 
@@ -71,6 +72,11 @@ pub struct Compilation {
     #[arg(long = "replicas", value_name = "LAYER=N", value_parser = parse_replicas)]
     pub replicas: Vec<(String, u32)>,
 
+    /// Fill the chip with copies of layers, chosen for this; layers that
+    /// `--replicas` or a floorplan names stay as they are.
+    #[arg(long, value_name = "GOAL")]
+    pub optimize: Option<Optimize>,
+
     /// YAML file that pins layers or slices of them to PEs.
     #[arg(long, value_name = "FILE")]
     pub floorplan: Option<PathBuf>,
@@ -100,6 +106,27 @@ pub enum Part {
     Cells,
 }
 
+/// `--optimize`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Optimize {
+    /// One input is done soonest.
+    Latency,
+    /// Most inputs a second in a stream.
+    Throughput,
+    /// Least energy for an input, by the target's costs.
+    Energy,
+}
+
+impl From<Optimize> for Goal {
+    fn from(optimize: Optimize) -> Self {
+        match optimize {
+            Optimize::Latency => Self::Latency,
+            Optimize::Throughput => Self::Throughput,
+            Optimize::Energy => Self::Energy,
+        }
+    }
+}
+
 /// `--inputs-coding`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum InputsCoding {
@@ -124,6 +151,7 @@ impl Compilation {
             ("--range", self.range.is_some()),
             ("--inputs-coding", self.inputs_coding.is_some()),
             ("--replicas", !self.replicas.is_empty()),
+            ("--optimize", self.optimize.is_some()),
             ("--floorplan", self.floorplan.is_some()),
         ]
         .into_iter()

@@ -7,29 +7,31 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use ohmc::compiler::{self, CompileOptions};
+use ohmc::compiler::{self, CompileOptions, Compiled};
 use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::format::{self, PlanFile, PreprocessForm};
 use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
 use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
+use ohmc::optimize::Filled;
 use ohmc::quantize::{Calibration, QuantizedLayers};
 use ohmc::refine::{self, LayerGain};
 use ohmc::report::{Report, ReportParts};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::target::{Target, builtin};
 use ohmc::tensor::ElementType;
+use ohmc::timing::TimingOptions;
 
 use serde_json::{Value, json};
 
 use super::calibrate::Calibrating;
 use super::error::CliError;
-use super::files;
 use super::items::Items;
 use super::options::{Compilation, Preprocessing};
 use super::output::{Output, counted};
 use super::progress::Progress;
 use super::render;
+use super::{files, filling};
 
 /// What a command was given.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +70,27 @@ pub struct Prepared {
     pub made: Option<Made>,
 }
 
+/// A model that was read and calibrated.
+#[derive(Debug)]
+pub struct Ready {
+    /// MODEL, as the user gave it.
+    pub file: String,
+    /// Its files.
+    pub files: ModelFiles,
+    /// What was fixed about it.
+    pub options: FrontendOptions,
+    /// The model.
+    pub model: Model,
+    /// What it takes.
+    pub items: Items,
+    /// What is done to numbers before.
+    pub preprocess: Preprocess,
+    /// What was seen of its activations.
+    pub calibration: Calibration,
+    /// Where its weights are to go.
+    pub mapping: MappingOptions,
+}
+
 /// What a compilation leaves beside its plan.
 #[derive(Debug)]
 pub struct Made {
@@ -83,6 +106,8 @@ pub struct Made {
     pub gains: Vec<LayerGain>,
     /// Where each sits.
     pub mapping: Mapping,
+    /// How replicas were chosen, if they were.
+    pub filled: Option<Filled>,
 }
 
 /// What a calibration was made from.
@@ -94,7 +119,7 @@ pub struct Source {
     pub n_inputs: u64,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// Compiles a model, or loads a plan; which one it is, its content tells.
     pub fn prepare(self) -> Result<Prepared, CliError> {
         self.check_files("MODEL|PLAN")?;
@@ -150,16 +175,43 @@ impl Request<'_> {
     }
 
     fn compile(self) -> Result<Prepared, CliError> {
-        let file = files::name(self.file);
-        let Some(target_name) = &self.compilation.target else {
-            return Err(CliError::NoTarget { file });
-        };
+        let target_name = self.target_name()?;
         // What is quick to find wrong comes first.
         let target = target(target_name, self.compilation)?;
+        let store = self.compilation.save_calibration.as_deref().map(Output::create).transpose()?;
+        let ready = self.ready()?;
+        let compiling = Progress::start("compiling", None);
+        let compiled = ready.compile(&target, self.compilation)?;
+        drop(compiling);
+        if let Some(store) = store {
+            store.finish_with(&format::write_calibration(&ready.calibration)?)?;
+        }
+        let Ready { file, model, items, preprocess, .. } = ready;
+        let made = Made {
+            files: ready.files,
+            options: ready.options,
+            calibration: Source::of(ready.calibration),
+            quantized: compiled.quantized,
+            gains: compiled.gains,
+            mapping: compiled.mapping,
+            filled: compiled.filled,
+        };
+        let (plan, made) = (compiled.plan, Some(made));
+        Ok(Prepared { file, model, items, preprocess, target, plan, made })
+    }
+
+    /// The target that a model cannot do without.
+    pub fn target_name(self) -> Result<&'a str, CliError> {
+        let name = self.compilation.target.as_deref();
+        name.ok_or_else(|| CliError::NoTarget { file: files::name(self.file) })
+    }
+
+    /// Reads and calibrates a model, for as many targets as are wanted.
+    pub fn ready(self) -> Result<Ready, CliError> {
+        let file = files::name(self.file);
         let mapping = self.mapping_options()?;
         let preprocess = self.preprocessing.chosen();
         preprocess.check().map_err(DataError::from)?;
-        let store = self.compilation.save_calibration.as_deref().map(Output::create).transpose()?;
         let model_files = model_files(self.file)?;
         let options = self.compilation.frontend();
         let reading = Progress::start("reading the model", None);
@@ -182,31 +234,16 @@ impl Request<'_> {
             measures: self.measures,
         }
         .calibration()?;
-        let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
-        let compiling = Progress::start("compiling", None);
-        let compiled =
-            compiler::compile(&model, &target, &calibration, &chosen).map_err(|error| {
-                CliError::Compile {
-                    error: Box::new(error),
-                    model: file.clone(),
-                    target: target_name.clone(),
-                    floorplan: self.compilation.floorplan.as_deref().map(files::name),
-                }
-            })?;
-        drop(compiling);
-        if let Some(store) = store {
-            store.finish_with(&format::write_calibration(&calibration)?)?;
-        }
-        let made = Made {
+        Ok(Ready {
+            file,
             files: model_files,
             options,
-            calibration: Source::of(calibration),
-            quantized: compiled.quantized,
-            gains: compiled.gains,
-            mapping: compiled.mapping,
-        };
-        let (plan, made) = (compiled.plan, Some(made));
-        Ok(Prepared { file, model, items, preprocess, target, plan, made })
+            model,
+            items,
+            preprocess,
+            calibration,
+            mapping,
+        })
     }
 
     fn mapping_options(self) -> Result<MappingOptions, CliError> {
@@ -223,6 +260,29 @@ impl Request<'_> {
     }
 }
 
+impl Ready {
+    /// Compiles for one target; errors call it as the options do.
+    pub fn compile(
+        &self,
+        target: &Target,
+        compilation: &Compilation,
+    ) -> Result<Compiled, CliError> {
+        let options = CompileOptions {
+            quantize: compilation.quantize(),
+            mapping: self.mapping.clone(),
+            optimize: compilation.optimize.map(Into::into),
+        };
+        compiler::compile(&self.model, target, &self.calibration, &options).map_err(|error| {
+            CliError::Compile {
+                error: Box::new(error),
+                model: self.file.clone(),
+                target: compilation.target.clone().unwrap_or_default(),
+                floorplan: compilation.floorplan.as_deref().map(files::name),
+            }
+        })
+    }
+}
+
 impl Made {
     /// What each part of rounding gained, a line for people; empty without.
     pub fn rounding_text(&self) -> String {
@@ -231,6 +291,16 @@ impl Made {
             let parts = refine::parts(&means);
             format!("rounding        outputs off by {parts}; mean of {layers}\n")
         })
+    }
+
+    /// How replicas were chosen, lines for people; empty where they were not.
+    pub fn filled_text(&self) -> String {
+        self.filled.as_ref().map_or(String::new(), filling::text)
+    }
+
+    /// The same for scripts.
+    pub fn filled_json(&self) -> Option<Value> {
+        self.filled.as_ref().map(filling::json)
     }
 
     /// The same for scripts.
@@ -257,7 +327,7 @@ impl fmt::Display for Source {
 
 impl Prepared {
     /// What it takes of the chip.
-    pub fn report(&self) -> Report {
+    pub fn report(&self, timing: TimingOptions) -> Report {
         let calibration = match &self.made {
             Some(made) => made.calibration.to_string(),
             None => "as the plan was compiled".to_string(),
@@ -269,6 +339,7 @@ impl Prepared {
             target: &self.target,
             preprocessing: &self.preprocess.describe(),
             calibration: &calibration,
+            timing,
         })
     }
 

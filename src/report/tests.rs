@@ -52,6 +52,7 @@ fn report(graph: &LayerGraph, target: &Target, options: &MappingOptions) -> Repo
         target,
         preprocessing: "bytes / 255",
         calibration: "zeros",
+        timing: Default::default(),
     })
 }
 
@@ -237,7 +238,7 @@ fn graph_without_arrays() -> LayerGraph {
 }
 
 fn digital(op: &str, macs_per_input: u64, obstacle: Option<Obstacle>) -> LayerKind {
-    LayerKind::Digital(DigitalLayer { op: op.to_string(), macs_per_input, obstacle })
+    LayerKind::Digital(DigitalLayer { op: op.to_string(), macs_per_input, obstacle, reach: vec![] })
 }
 
 /// Layers one after the other, over tensors of these shapes and a batch axis.

@@ -126,6 +126,7 @@ impl Setting {
                 ..Default::default()
             },
             mapping: MappingOptions { replicas, ..Default::default() },
+            ..Default::default()
         }
     }
 }

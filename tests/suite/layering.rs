@@ -17,6 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quantize", &["diagnostic", "entity", "graph", "target", "tensor"]),
     ("mapping", &["diagnostic", "entity", "graph", "target"]),
     ("schedule", &["entity", "graph", "mapping", "quantize", "target"]),
+    ("timing", &["entity", "graph", "mapping", "schedule", "target"]),
+    ("optimize", &["diagnostic", "entity", "graph", "mapping", "target", "timing"]),
     ("chip", &["diagnostic", "entity", "graph", "mapping", "quantize", "schedule", "target"]),
     (
         "runtime",
@@ -56,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "entity",
             "frontend",
             "mapping",
+            "optimize",
             "quantize",
             "refine",
             "runtime",
@@ -64,7 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
-    ("report", &["entity", "graph", "mapping", "quantize", "schedule", "target"]),
+    ("report", &["entity", "graph", "mapping", "quantize", "schedule", "target", "timing"]),
     (
         "format",
         &[
