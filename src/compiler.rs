@@ -7,6 +7,7 @@ use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::TensorId;
 use crate::frontend::Model;
 use crate::mapping::{self, Mapping, MappingError, MappingOptions};
+use crate::optimize::{self, Filled, Goal, OptimizeError};
 use crate::quantize::{
     self, Calibration, Collector, QuantizeError, QuantizeOptions, QuantizedLayers, WeightRule,
 };
@@ -24,6 +25,8 @@ pub struct CompileOptions {
     pub quantize: QuantizeOptions,
     /// Where they go.
     pub mapping: MappingOptions,
+    /// What replicas are chosen for; without it, as `mapping` says.
+    pub optimize: Option<Goal>,
 }
 
 /// What a compilation leaves: the plan, and what it was made from.
@@ -35,6 +38,8 @@ pub struct Compiled {
     pub gains: Vec<LayerGain>,
     /// Where each sits.
     pub mapping: Mapping,
+    /// How replicas were chosen, if they were.
+    pub filled: Option<Filled>,
     /// What is to be done.
     pub plan: ExecutionPlan,
 }
@@ -51,6 +56,9 @@ pub enum CompileError {
     /// The model does not fit the chip.
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    /// Replicas could not be chosen.
+    #[error(transparent)]
+    Optimize(OptimizeError),
     /// No range for an ADC.
     #[error(transparent)]
     Adc(#[from] AdcError),
@@ -59,12 +67,22 @@ pub enum CompileError {
     Verify(Vec<PlanFault>),
 }
 
+impl From<OptimizeError> for CompileError {
+    fn from(error: OptimizeError) -> Self {
+        match error {
+            OptimizeError::Mapping(error) => Self::Mapping(error),
+            error => Self::Optimize(error),
+        }
+    }
+}
+
 impl Explain for CompileError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
             Self::Quantize(error) => error.diagnostics(),
             Self::Refine(error) => error.diagnostics(),
             Self::Mapping(error) => error.diagnostics(),
+            Self::Optimize(error) => error.diagnostics(),
             Self::Adc(error) => error.diagnostics(),
             Self::Verify(_) => vec![
                 Diagnostic::error(self.to_string())
@@ -97,7 +115,16 @@ pub fn compile(
         WeightRule::PerColumn | WeightRule::Plain => Vec::new(),
     };
     // Where each integer sits decides which currents meet on a line ...
-    let mapping = mapping::map(graph, target, &options.mapping, &quantize::slices(&quantized))?;
+    let slices = quantize::slices(graph, &quantized);
+    let placing = MappingOptions { slices, ..options.mapping.clone() };
+    let filled = match options.optimize {
+        Some(goal) => Some(optimize::fill(graph, target, &placing, goal)?),
+        None => None,
+    };
+    let mapping = match &filled {
+        Some(filled) => filled.mapping.clone(),
+        None => mapping::map(graph, target, &placing)?,
+    };
     // ... and so over which range its ADC converts.
     let adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;
     // Last, when everything happens.
@@ -107,7 +134,7 @@ pub fn compile(
     if !faults.is_empty() {
         return Err(CompileError::Verify(faults));
     }
-    Ok(Compiled { quantized, gains, mapping, plan })
+    Ok(Compiled { quantized, gains, mapping, filled, plan })
 }
 
 /// Gathers a calibration by running the model in floating point.

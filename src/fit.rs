@@ -27,10 +27,9 @@ use thiserror::Error;
 use crate::chip;
 use crate::compiler::{CompileError, CompileOptions, Compiled, compile};
 use crate::diagnostic::{Diagnostic, Explain};
-use crate::entity::LayerId;
 use crate::frontend::Model;
 use crate::graph::{CrossbarLayer, Layer};
-use crate::mapping;
+use crate::mapping::{self, MappingOptions};
 use crate::quantize::{
     ByLayer, Calibration, Precision, QuantizeOptions, Slicing, WeightRule, quantize,
 };
@@ -288,13 +287,10 @@ impl Search<'_> {
 
     /// How many of the steps the chip has room for.
     fn n_that_fit(&self, steps: &[String]) -> usize {
-        let graph = &self.model.graph;
-        let ids: BTreeMap<&str, LayerId> =
-            graph.crossbar_layers().map(|(id, layer, _)| (layer.name.as_str(), id)).collect();
         let fits = |n: usize| {
             let slices = slices_after(&steps[..n]);
-            let slices = slices.iter().filter_map(|(name, &n)| Some((*ids.get(name.as_str())?, n)));
-            mapping::map(graph, self.target, &self.options.mapping, &slices.collect()).is_ok()
+            let options = MappingOptions { slices, ..self.options.mapping.clone() };
+            mapping::map(&self.model.graph, self.target, &options).is_ok()
         };
         // Nothing at all may be too large already; compiling then says so.
         let (mut low, mut high) = (0, steps.len());
@@ -419,6 +415,7 @@ impl Search<'_> {
         let options = CompileOptions {
             quantize: QuantizeOptions { precision, ..self.options.quantize.clone() },
             mapping: self.options.mapping.clone(),
+            optimize: self.options.optimize,
         };
         let compiled = compile(self.model, self.target, self.calibration, &options)?;
         let chip =

@@ -18,7 +18,9 @@
 //! | [`quantize`] | [`Calibration`], weights | levels, scales, input codes | `--emit graph` |
 //! | [`refine`] | those, the calibration's inputs | the same, rounded by what errors do together | `--emit graph` |
 //! | [`mapping`] | matrices | [`mapping::Mapping`]: where each weight sits | `--emit mapping` |
+//! | [`optimize`] | graph, target | the same, with replicas that fill the chip | `--emit mapping` |
 //! | [`schedule`] | mapping, integers | [`ExecutionPlan`]: when each PE is driven, converted, accumulated | `--emit plan` |
+//! | [`timing`] | plan, target | latency, throughput, what they wait for | `ohmc report` |
 //! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | `ohmc report` of a `.chip` |
 //! | [`runtime`] | plan, chip, data | outputs; [`Reference`], the integer oracle | |
 //! | [`adapt`] | plan, cells known to be off | targets that make up for them | |
@@ -97,6 +99,7 @@ pub mod format;
 pub mod frontend;
 pub mod graph;
 pub mod mapping;
+pub mod optimize;
 pub mod quantize;
 pub mod refine;
 pub mod report;
@@ -104,6 +107,7 @@ pub mod runtime;
 pub mod schedule;
 pub mod target;
 pub mod tensor;
+pub mod timing;
 
 pub use chip::Chip;
 pub use compiler::{Calibrator, CompileOptions, Compiled, compile};

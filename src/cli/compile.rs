@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ohmc::format::PlanFile;
+use ohmc::timing::TimingOptions;
 use ohmc::{mapping, quantize, refine, schedule};
 use serde_json::{Value, json};
 
@@ -60,6 +61,9 @@ Examples:
   A model whose batch and image size are open, trained on normalised colours:
     ohmc compile net.onnx --target ideal --shape image=N,3,32,32 \\
       --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --calibrate cifar10/ -o net.plan
+
+  Fill a chip of 64 PEs with copies of layers, for the most inputs a second:
+    ohmc compile models/mcnn.onnx --target yao2020-macro --set chip.pes=64 --optimize throughput
 
   Three copies of a layer, and places chosen by hand:
     ohmc compile models/mcnn.onnx --target yao2020-macro --replicas conv1=3 --floorplan places.yaml";
@@ -128,7 +132,7 @@ fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
 
 /// A few lines; `ohmc report` says more.
 fn summary_text(prepared: &Prepared) -> String {
-    let report = prepared.report();
+    let report = prepared.report(TimingOptions::default());
     let (footprint, counts) = (&report.footprint, &report.schedule.counts);
     let n_pes = match footprint.n_pes_available {
         Some(available) if footprint.n_passes > 1 => {
@@ -161,11 +165,11 @@ fn summary_text(prepared: &Prepared) -> String {
         report.preprocessing,
         report.calibration,
         prepared.made.as_ref().map_or(String::new(), Made::choices_text),
-    )
+    ) + &prepared.made.as_ref().map_or(String::new(), Made::filled_text)
 }
 
 fn summary_json(prepared: &Prepared, plan: Option<String>) -> Value {
-    let report = prepared.report();
+    let report = prepared.report(TimingOptions::default());
     let (footprint, counts) = (&report.footprint, &report.schedule.counts);
     json!({
         "model": report.model,
@@ -186,6 +190,7 @@ fn summary_json(prepared: &Prepared, plan: Option<String>) -> Value {
         "calibration": report.calibration,
         "rounding": prepared.made.as_ref().and_then(Made::rounding_json),
         "fit": prepared.made.as_ref().and_then(Made::fit_json),
+        "replication": prepared.made.as_ref().and_then(Made::filled_json),
     })
 }
 

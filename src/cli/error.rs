@@ -186,6 +186,33 @@ pub enum CliError {
         /// How many there are.
         n_classes: usize,
     },
+    /// More points than can be explored.
+    TooManyPoints {
+        /// How many combinations there are.
+        n_points: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Data without labels, or a model without scores, where an accuracy is
+    /// wanted.
+    NothingToScore {
+        /// The data.
+        file: String,
+    },
+    /// A file that points are to be kept in, and that has something else.
+    NotPoints {
+        /// The file.
+        file: String,
+        /// The line.
+        line: usize,
+        /// What the JSON reader says.
+        reason: String,
+    },
+    /// A file with points of another exploration.
+    OtherPoints {
+        /// The file.
+        file: String,
+    },
     /// Nothing to measure against.
     NothingToCompare {
         /// The data.
@@ -244,6 +271,8 @@ impl CliError {
             | Self::NoDrift { .. }
             | Self::NoPulses { .. }
             | Self::NothingToCompare { .. }
+            | Self::TooManyPoints { .. }
+            | Self::OtherPoints { .. }
             | Self::SameFile { .. } => 2,
             Self::Crash(_) => 101,
             _ => 1,
@@ -411,6 +440,28 @@ impl CliError {
                     .at(file, "no labels")
                     .help("give `--labels`, or leave `--no-float` out")
             }
+            Self::TooManyPoints { n_points, most } => {
+                Diagnostic::error(format!("`--vary` makes {n_points} points, at most {most} are explored"))
+                    .help("vary fewer keys at a time, or in greater steps")
+            }
+            Self::NothingToScore { file } => {
+                Diagnostic::error("no accuracy can be measured on the data")
+                    .at(file, "labels")
+                    .note("it takes class numbers, and an output with a score for each class")
+                    .help("leave `--data` out to explore time and energy alone")
+            }
+            Self::NotPoints { file, line, reason } => {
+                Diagnostic::error(format!("line {line} of `{file}` is no point of an exploration"))
+                    .at(file, format!("line {line}"))
+                    .note(reason.clone())
+                    .help("give `-o` a new file")
+            }
+            Self::OtherPoints { file } => {
+                Diagnostic::error(format!("`{file}` holds points of another exploration"))
+                    .at(file, "")
+                    .note("model, target, options, data or ohmc were others")
+                    .help("give `-o` a new file, or the options that its points were made with")
+            }
             Self::SameFile { file, options: [one, other] } => {
                 Diagnostic::error(format!("`{one}` and `{other}` name one file, `{file}`"))
                     .help("give each a name of its own")
@@ -450,6 +501,9 @@ fn places(
     floorplan: Option<&str>,
 ) -> Vec<(String, String)> {
     match error {
+        CompileError::Optimize(_) => {
+            vec![(target.to_string(), "`chip.pes`".to_string())]
+        }
         CompileError::Mapping(MappingError::TooLarge { .. }) => {
             vec![(model.to_string(), String::new()), (target.to_string(), "`chip.pes`".to_string())]
         }

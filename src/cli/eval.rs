@@ -57,6 +57,11 @@ pub struct Eval {
     /// Measure with each effect of the chip alone and with each left out, too.
     #[arg(long)]
     ablate: bool,
+    /// Count the energy that the arrays draw by the physics of their cells:
+    /// V^2 G t over the cells that are driven, with the bits of these inputs
+    /// and the conductances of these chips.
+    #[arg(long)]
+    energy: bool,
 
     /// Leave out the run in floating point.
     #[arg(long)]
@@ -345,6 +350,7 @@ impl<'a> Measure<'a> {
     fn trial(&self, chip: &Chip, nth: u32, compared: Compared<'_>) -> Result<Trial, CliError> {
         let Prepared { plan, model, .. } = self.prepared;
         let executor = Executor::new(plan, model, chip)?;
+        let executor = if self.eval.energy { executor.counting_energy() } else { executor };
         let n_outputs = self.outputs.len();
         let compare = |recorded: Option<&Recorded>| {
             recorded.map(|r| r.compare(n_outputs)).transpose().map_err(CliError::Scratch)
@@ -369,6 +375,7 @@ impl<'a> Measure<'a> {
         })?;
         Ok(Trial {
             n_inputs,
+            energy: self.eval.energy.then(|| executor.array_energy(&chip, &target.cell)),
             accuracy: self.scores.map(|_| percent(n_right, n_inputs)),
             from_float: from_float.map_or(Vec::new(), |comparison| comparison.distances),
             from_reference: from_reference.map_or(Vec::new(), |comparison| comparison.distances),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use ohmc::chip::Effects;
+use ohmc::runtime::ArrayEnergy;
 use serde_json::{Value, json};
 
 use super::chips::time_text;
+use super::energy;
 use super::output::counted;
 use super::prepare::{Made, Prepared};
 use super::score::{Distance, Recorded, mean_and_sd};
@@ -25,6 +27,8 @@ pub enum Float {
 pub struct Trial {
     /// Inputs run.
     pub n_inputs: u64,
+    /// What the arrays drew, if it was counted.
+    pub energy: Option<ArrayEnergy>,
     /// In percent.
     pub accuracy: Option<f64>,
     /// From floating point, by output.
@@ -80,6 +84,12 @@ pub struct Evaluation<'a> {
 impl Evaluation<'_> {
     fn accuracies(&self) -> Vec<f64> {
         self.trials.iter().filter_map(|trial| trial.accuracy).collect()
+    }
+
+    /// What was drawn on each chip, if it was counted.
+    fn energies(&self) -> Option<Vec<&ArrayEnergy>> {
+        let energies: Vec<_> = self.trials.iter().filter_map(|t| t.energy.as_ref()).collect();
+        (!energies.is_empty()).then_some(energies)
     }
 
     fn n_inputs(&self) -> u64 {
@@ -156,6 +166,9 @@ impl Evaluation<'_> {
                     json!({ "effects": row.name, measure: { "mean": mean, "sd": sd } })
                 })
                 .collect();
+        }
+        if let Some(energy) = self.energies().map(|energies| energy::json(&energies, prepared)) {
+            json["energy"] = energy;
         }
         let from_float = self.distances(|trial| &trial.from_float);
         if !from_float.is_empty() {
@@ -262,6 +275,7 @@ impl Evaluation<'_> {
             };
         }
         text += &self.ablation_text();
+        text += &self.energies().map_or(String::new(), |found| energy::text(&found, prepared));
         text += &format!("preprocessing   {}\n", prepared.preprocess.describe());
         if let Some(made) = &prepared.made {
             text += &format!("calibration     {}\n", made.calibration);

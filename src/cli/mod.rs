@@ -11,8 +11,11 @@
 //! | `calibrate` | which inputs a model is calibrated on |
 //! | `items` | how a data set is cut into batches for a model |
 //! | `score`, `evaluation` | accuracies and differences of outputs, and how they are told |
+//! | `energy` | what arrays drew, told |
+//! | `filling` | how replicas were chosen, told |
 //! | `files`, `output` | reading; writing whole files or none |
 //! | `error`, `render`, `crash` | what goes wrong, how it is said, bugs of ohmc |
+//! | `points`, `picture` | what was found at each point of an exploration: kept, tabled, drawn |
 //! | `progress` | bars, for work that takes longer than a second |
 //!
 //! Results go to standard output, everything else to standard error. Exit
@@ -24,14 +27,19 @@ mod chips;
 mod compile;
 mod completions;
 mod crash;
+mod energy;
 mod error;
 mod eval;
 mod evaluation;
+mod explore;
 mod files;
+mod filling;
 mod interrupt;
 mod items;
 mod options;
 mod output;
+mod picture;
+mod points;
 mod prepare;
 mod program;
 mod progress;
@@ -77,6 +85,7 @@ enum Command {
     Report(report::Report),
     Run(run::Run),
     Eval(eval::Eval),
+    Explore(explore::Explore),
     Targets(targets::Targets),
     Completions(completions::Completions),
 }
@@ -106,6 +115,7 @@ impl Command {
             Self::Report(command) => command.execute(),
             Self::Run(command) => command.execute(),
             Self::Eval(command) => command.execute(),
+            Self::Explore(command) => command.execute(),
             Self::Targets(command) => command.execute(),
             Self::Completions(command) => command.execute(),
         }

@@ -8,6 +8,7 @@ use ohmc::chip::Effect;
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::fit::Goal;
 use ohmc::frontend::{Axis, FrontendOptions, Model};
+use ohmc::optimize::Goal as OptimizeGoal;
 use ohmc::quantize::{
     ByLayer, Corrections, InputRule, Precision, QuantizeOptions, RangeRule, WeightRule,
 };
@@ -97,6 +98,11 @@ pub struct Compilation {
     #[arg(long = "replicas", value_name = "LAYER=N", value_parser = parse_replicas)]
     pub replicas: Vec<(String, u32)>,
 
+    /// Fill the chip with copies of layers, chosen for this; layers that
+    /// `--replicas` or a floorplan names stay as they are.
+    #[arg(long, value_name = "GOAL")]
+    pub optimize: Option<Optimize>,
+
     /// YAML file that pins layers or slices of them to PEs.
     #[arg(long, value_name = "FILE")]
     pub floorplan: Option<PathBuf>,
@@ -153,6 +159,27 @@ impl Part {
     }
 }
 
+/// `--optimize`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Optimize {
+    /// One input is done soonest.
+    Latency,
+    /// Most inputs a second in a stream.
+    Throughput,
+    /// Least energy for an input, by the target's costs.
+    Energy,
+}
+
+impl From<Optimize> for OptimizeGoal {
+    fn from(optimize: Optimize) -> Self {
+        match optimize {
+            Optimize::Latency => Self::Latency,
+            Optimize::Throughput => Self::Throughput,
+            Optimize::Energy => Self::Energy,
+        }
+    }
+}
+
 /// `--inputs-coding`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum InputsCoding {
@@ -181,6 +208,7 @@ impl Compilation {
             ("--fit", self.fit.is_some()),
             ("--passes", self.passes.is_some()),
             ("--replicas", !self.replicas.is_empty()),
+            ("--optimize", self.optimize.is_some()),
             ("--floorplan", self.floorplan.is_some()),
         ]
         .into_iter()

@@ -8,30 +8,32 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ohmc::chip::Programmed;
-use ohmc::compiler::{self, CompileOptions};
+use ohmc::compiler::{self, CompileOptions, Compiled};
 use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::fit::{self, FitError};
 use ohmc::format::{self, PlanOrChip, PreprocessForm};
 use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
 use ohmc::mapping::{Floorplan, Mapping, MappingOptions};
+use ohmc::optimize::Filled;
 use ohmc::quantize::{Calibration, QuantizedLayers};
 use ohmc::refine::{self, LayerGain};
 use ohmc::report::{Report, ReportParts};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::target::{Target, builtin};
 use ohmc::tensor::ElementType;
+use ohmc::timing::TimingOptions;
 
 use serde_json::{Value, json};
 
 use super::calibrate::Calibrating;
 use super::error::CliError;
-use super::files;
 use super::items::Items;
 use super::options::{Compilation, Preprocessing};
 use super::output::{Output, counted};
 use super::progress::Progress;
 use super::render;
+use super::{files, filling};
 
 /// What a command was given.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +78,27 @@ pub struct Prepared {
     pub made: Option<Made>,
 }
 
+/// A model that was read and calibrated.
+#[derive(Debug)]
+pub struct Ready {
+    /// MODEL, as the user gave it.
+    pub file: String,
+    /// Its files.
+    pub files: ModelFiles,
+    /// What was fixed about it.
+    pub options: FrontendOptions,
+    /// The model.
+    pub model: Model,
+    /// What it takes.
+    pub items: Items,
+    /// What is done to numbers before.
+    pub preprocess: Preprocess,
+    /// What was seen of its activations.
+    pub calibration: Calibration,
+    /// Where its weights are to go.
+    pub mapping: MappingOptions,
+}
+
 /// What a compilation leaves beside its plan.
 #[derive(Debug)]
 pub struct Made {
@@ -89,6 +112,8 @@ pub struct Made {
     pub fit: Option<fit::Summary>,
     /// Where each sits.
     pub mapping: Mapping,
+    /// How replicas were chosen, if they were.
+    pub filled: Option<Filled>,
 }
 
 /// What a calibration was made from.
@@ -100,7 +125,7 @@ pub struct Source {
     pub n_inputs: u64,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// Compiles a model, or loads a plan or a chip; which one it is, its
     /// content tells.
     pub fn prepare(self) -> Result<Prepared, CliError> {
@@ -170,16 +195,53 @@ impl Request<'_> {
     }
 
     fn compile(self) -> Result<Prepared, CliError> {
-        let file = files::name(self.file);
-        let Some(target_name) = &self.compilation.target else {
-            return Err(CliError::NoTarget { file });
-        };
+        let target_name = self.target_name()?;
         // What is quick to find wrong comes first.
         let target = target(target_name, self.compilation)?;
+        let store = self.compilation.save_calibration.as_deref().map(Output::create).transpose()?;
+        let ready = self.ready()?;
+        let compiling = Progress::start("compiling", None);
+        let (compiled, fit) = ready.compile(&target, self.compilation)?;
+        drop(compiling);
+        if let Some(store) = store {
+            store.finish_with(&format::write_calibration(&ready.calibration)?)?;
+        }
+        let Ready { file, files, options, model, items, preprocess, .. } = ready;
+        let made = Made {
+            calibration: Source::of(ready.calibration),
+            quantized: compiled.quantized,
+            gains: compiled.gains,
+            fit,
+            mapping: compiled.mapping,
+            filled: compiled.filled,
+        };
+        let (plan, made, programmed) = (compiled.plan, Some(made), None);
+        Ok(Prepared {
+            file,
+            model,
+            files,
+            options,
+            items,
+            preprocess,
+            target,
+            plan,
+            programmed,
+            made,
+        })
+    }
+
+    /// The target that a model cannot do without.
+    pub fn target_name(self) -> Result<&'a str, CliError> {
+        let name = self.compilation.target.as_deref();
+        name.ok_or_else(|| CliError::NoTarget { file: files::name(self.file) })
+    }
+
+    /// Reads and calibrates a model, for as many targets as are wanted.
+    pub fn ready(self) -> Result<Ready, CliError> {
+        let file = files::name(self.file);
         let mapping = self.mapping_options()?;
         let preprocess = self.preprocessing.chosen();
         preprocess.check().map_err(DataError::from)?;
-        let store = self.compilation.save_calibration.as_deref().map(Output::create).transpose()?;
         let model_files = model_files(self.file)?;
         let options = self.compilation.frontend();
         let reading = Progress::start("reading the model", None);
@@ -202,49 +264,15 @@ impl Request<'_> {
             measures: self.measures,
         }
         .calibration()?;
-        let chosen = CompileOptions { quantize: self.compilation.quantize(), mapping };
-        let wrong = |error| CliError::Compile {
-            error: Box::new(error),
-            model: file.clone(),
-            target: target_name.clone(),
-            floorplan: self.compilation.floorplan.as_deref().map(files::name),
-        };
-        let compiling = Progress::start("compiling", None);
-        let (compiled, fit) = match self.compilation.fit {
-            None => {
-                let compiled = compiler::compile(&model, &target, &calibration, &chosen);
-                (compiled.map_err(wrong)?, None)
-            }
-            Some(goal) => match fit::fit(&model, &target, &calibration, &chosen, goal) {
-                Ok(fitted) => (fitted.compiled, Some(fitted.summary)),
-                Err(FitError::Compile(error)) => return Err(wrong(error)),
-                Err(error) => return Err(CliError::Fit { error: Box::new(error), model: file }),
-            },
-        };
-        drop(compiling);
-        if let Some(store) = store {
-            store.finish_with(&format::write_calibration(&calibration)?)?;
-        }
-        let made = Made {
-            calibration: Source::of(calibration),
-            quantized: compiled.quantized,
-            gains: compiled.gains,
-            fit,
-            mapping: compiled.mapping,
-        };
-        let (plan, made, programmed) = (compiled.plan, Some(made), None);
-        let files = model_files;
-        Ok(Prepared {
+        Ok(Ready {
             file,
-            model,
-            files,
+            files: model_files,
             options,
+            model,
             items,
             preprocess,
-            target,
-            plan,
-            programmed,
-            made,
+            calibration,
+            mapping,
         })
     }
 
@@ -259,7 +287,39 @@ impl Request<'_> {
         };
         let replicas = self.compilation.replicas.iter().cloned().collect();
         let n_passes = self.compilation.passes.unwrap_or(1);
-        Ok(MappingOptions { replicas, floorplan, n_passes })
+        Ok(MappingOptions { replicas, floorplan, n_passes, ..Default::default() })
+    }
+}
+
+impl Ready {
+    /// Compiles for one target, with what `--fit` chose if it is asked for;
+    /// errors call the target as the options do.
+    pub fn compile(
+        &self,
+        target: &Target,
+        compilation: &Compilation,
+    ) -> Result<(Compiled, Option<fit::Summary>), CliError> {
+        let options = CompileOptions {
+            quantize: compilation.quantize(),
+            mapping: self.mapping.clone(),
+            optimize: compilation.optimize.map(Into::into),
+        };
+        let Self { model, calibration, .. } = self;
+        let wrong = |error| CliError::Compile {
+            error: Box::new(error),
+            model: self.file.clone(),
+            target: compilation.target.clone().unwrap_or_default(),
+            floorplan: compilation.floorplan.as_deref().map(files::name),
+        };
+        let Some(goal) = compilation.fit else {
+            let compiled = compiler::compile(model, target, calibration, &options);
+            return Ok((compiled.map_err(wrong)?, None));
+        };
+        match fit::fit(model, target, calibration, &options, goal) {
+            Ok(fitted) => Ok((fitted.compiled, Some(fitted.summary))),
+            Err(FitError::Compile(error)) => Err(wrong(error)),
+            Err(error) => Err(CliError::Fit { error: Box::new(error), model: self.file.clone() }),
+        }
     }
 }
 
@@ -291,6 +351,16 @@ impl Made {
         }))
     }
 
+    /// How replicas were chosen, lines for people; empty where they were not.
+    pub fn filled_text(&self) -> String {
+        self.filled.as_ref().map_or(String::new(), filling::text)
+    }
+
+    /// The same for scripts.
+    pub fn filled_json(&self) -> Option<Value> {
+        self.filled.as_ref().map(filling::json)
+    }
+
     /// What rounding gained, for scripts.
     pub fn rounding_json(&self) -> Option<Value> {
         let means = refine::mean_gains(&self.gains)?;
@@ -315,7 +385,7 @@ impl fmt::Display for Source {
 
 impl Prepared {
     /// What it takes of the chip.
-    pub fn report(&self) -> Report {
+    pub fn report(&self, timing: TimingOptions) -> Report {
         let calibration = match &self.made {
             Some(made) => made.calibration.to_string(),
             None => "as the plan was compiled".to_string(),
@@ -327,6 +397,7 @@ impl Prepared {
             target: &self.target,
             preprocessing: &self.preprocess.describe(),
             calibration: &calibration,
+            timing,
         })
     }
 

@@ -1,15 +1,18 @@
 //! `ohmc report`: where everything sits and what it costs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ohmc::report::Programming;
+use ohmc::timing::{self, TimingOptions};
 
 use super::chips::{Bench, Making, Reading};
 use super::error::CliError;
+use super::files;
 use super::options::{Compilation, Format, Preprocessing, Threads};
-use super::output;
-use super::prepare::{Prepared, Request};
+use super::output::{self, Output};
+use super::prepare::{Made, Prepared, Request};
+use super::progress::Progress;
 
 /// Report what a model takes of a chip
 ///
@@ -29,6 +32,16 @@ pub struct Report {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
 
+    /// Write a timeline of inputs on the chip to this file, in the trace format
+    /// of Chrome, which Perfetto opens.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// Inputs on the chip at once in a stream [default: as many as keep the
+    /// busiest part busy].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    in_flight: Option<u32>,
+
     #[command(flatten)]
     compilation: Compilation,
 
@@ -46,6 +59,7 @@ const EXAMPLES: &str = "\
 Examples:
   ohmc report mcnn.plan
   ohmc report mcnn.chip --at 30d
+  ohmc report mcnn.plan --trace timeline.json --in-flight 4
   ohmc report models/mcnn.onnx --target yao2020-macro --calibrate models/digits
   ohmc report models/mcnn.onnx --target yao2020-macro --calibrate models/digits \\
     --set costs.adc_pj_per_conversion=1.275 --format json";
@@ -54,6 +68,9 @@ impl Report {
     /// Runs the command.
     pub fn execute(&self) -> Result<(), CliError> {
         self.threads.set()?;
+        self.check_files()?;
+        // Begun first: a place that cannot be written is found before the work.
+        let trace = self.trace.as_deref().map(Output::create).transpose()?;
         let prepared = Request {
             file: &self.subject,
             compilation: &self.compilation,
@@ -64,14 +81,23 @@ impl Report {
         }
         .prepare()?;
         let programming = self.programming(&prepared)?;
-        let report = prepared.report();
+        let report = prepared.report(TimingOptions { in_flight: self.in_flight });
+        if let Some(trace) = trace {
+            let _progress = Progress::start("writing the timeline", None);
+            trace.finish_with(timeline(&prepared, report.timing.in_flight).as_bytes())?;
+        }
         match self.format {
             Format::Text => {
+                let filled = prepared.made.as_ref().map_or(String::new(), Made::filled_text);
+                let gap = if filled.is_empty() { "" } else { "\n" };
                 let chip = programming.map_or(String::new(), |p| format!("\n{}", p.to_text()));
-                output::print(&(report.to_text() + &chip))
+                output::print(&format!("{}{gap}{filled}{chip}", report.to_text()))
             }
             Format::Json => {
                 let mut json = report.to_json();
+                if let Some(filled) = prepared.made.as_ref().and_then(Made::filled_json) {
+                    json["replication"] = filled;
+                }
                 if let Some(programming) = programming {
                     json["programming"] = programming.to_json();
                 }
@@ -94,4 +120,27 @@ impl Report {
         let chip = bench.read(programmed, bench.effects, 0);
         Ok(Some(Programming::new(&prepared.plan, &prepared.target, programmed, &chip)))
     }
+
+    /// The timeline may not take the place of what it is made from.
+    fn check_files(&self) -> Result<(), CliError> {
+        let made = &self.compilation;
+        files::keep_apart(
+            &[
+                ("--trace", self.trace.as_deref()),
+                ("--save-calibration", made.save_calibration.as_deref()),
+            ],
+            &[
+                ("MODEL|PLAN", Some(&self.subject)),
+                ("--calibrate", made.calibrate.as_deref()),
+                ("--target", made.target.as_deref().map(Path::new)),
+                ("--floorplan", made.floorplan.as_deref()),
+            ],
+        )
+    }
+}
+
+/// All inputs that are in flight, from the first event to the last.
+fn timeline(prepared: &Prepared, in_flight: u32) -> String {
+    let Prepared { plan, model, target, file, .. } = prepared;
+    timing::trace(plan, &model.graph, target, (in_flight, in_flight), file)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ohmc::data::{DataOptions, NpyWriter};
-use ohmc::runtime::{Executor, for_each_batch};
+use ohmc::runtime::{ArrayEnergy, Executor, for_each_batch};
 use ohmc::tensor::{ElementType, Tensor, Values};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use super::output::{self, Output, counted};
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 use super::score::{numbers, top_class};
-use super::{files, options};
+use super::{energy, files, options};
 
 /// Values of the first input that the summary shows.
 const SHOWN_VALUES: usize = 10;
@@ -46,6 +46,10 @@ pub struct Run {
     /// `out.NAME.npy` for `out.npy`.
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Count the energy that the arrays draw by the physics of their cells.
+    #[arg(long)]
+    energy: bool,
 
     /// How the summary is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -94,19 +98,28 @@ impl Run {
         }
         .prepare()?;
         let mut kept = self.kept(&prepared)?;
-        let n_inputs = self.run(&prepared, &mut kept)?;
+        let (n_inputs, drawn) = self.run(&prepared, &mut kept)?;
         for output in &mut kept {
             output.finish()?;
         }
         match self.format {
-            Format::Text => output::print(&text(&prepared, n_inputs, &kept)),
-            Format::Json => output::print_json(&json!({
-                "images": n_inputs,
-                "target": prepared.target.name,
-                "seed": self.seed.seed,
-                "preprocessing": prepared.preprocess.describe(),
-                "outputs": kept.iter().map(Kept::json).collect::<Vec<_>>(),
-            })),
+            Format::Text => {
+                let energy = drawn.map_or(String::new(), |e| energy::text(&[&e], &prepared));
+                output::print(&(text(&prepared, n_inputs, &kept) + &energy))
+            }
+            Format::Json => {
+                let mut json = json!({
+                    "images": n_inputs,
+                    "target": prepared.target.name,
+                    "seed": self.seed.seed,
+                    "preprocessing": prepared.preprocess.describe(),
+                    "outputs": kept.iter().map(Kept::json).collect::<Vec<_>>(),
+                });
+                if let Some(drawn) = drawn {
+                    json["energy"] = energy::json(&[&drawn], &prepared);
+                }
+                output::print_json(&json)
+            }
         }
     }
 
@@ -128,8 +141,12 @@ impl Run {
             .collect()
     }
 
-    /// Runs everything; gives the number of inputs.
-    fn run(&self, prepared: &Prepared, kept: &mut [Kept]) -> Result<u64, CliError> {
+    /// Runs everything; gives the number of inputs, and what the arrays drew.
+    fn run(
+        &self,
+        prepared: &Prepared,
+        kept: &mut [Kept],
+    ) -> Result<(u64, Option<ArrayEnergy>), CliError> {
         let options = DataOptions {
             limit: self.selection.limit,
             preprocess: prepared.preprocess.clone(),
@@ -140,6 +157,7 @@ impl Run {
         let bench = Bench::new(prepared, &self.compilation, &self.reading, &self.making)?;
         let chip = bench.chip(self.seed.seed)?;
         let executor = Executor::new(&prepared.plan, &prepared.model, &chip)?;
+        let executor = if self.energy { executor.counting_energy() } else { executor };
         let progress = Progress::start("running", data.len());
         let mut n_inputs = 0;
         for_each_batch(
@@ -157,7 +175,8 @@ impl Run {
                 Ok(())
             },
         )?;
-        Ok(n_inputs)
+        let drawn = self.energy.then(|| executor.array_energy(&chip, &prepared.target.cell));
+        Ok((n_inputs, drawn))
     }
 }
 

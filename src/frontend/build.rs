@@ -18,7 +18,7 @@ use super::convolution::{self, Operands};
 use super::names::OnnxNames;
 use super::read::explain_tract;
 use super::shapes::{BATCH, extent, for_one_input};
-use super::{FrontendError, Model, ModelInput, loops, product};
+use super::{FrontendError, Model, ModelInput, loops, product, reach};
 use crate::entity::{Table, TensorId};
 use crate::graph::{
     self, CrossbarLayer, DigitalLayer, Extent, Layer, LayerGraph, LayerKind, Obstacle, TensorInfo,
@@ -127,7 +127,8 @@ impl Builder<'_> {
         };
         let macs_per_input = if obstacle.is_some() { self.macs(self.typed, node)? } else { 0 };
         let op = node.op.name().into_owned();
-        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle }))
+        let reach = reach::of(node, &self.typed.node_input_facts(node.id)?);
+        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle, reach }))
     }
 
     /// Multiply-accumulates of a node for one input, those of every step of a

@@ -23,6 +23,7 @@ mod integers;
 mod loops;
 mod names;
 mod product;
+mod reach;
 mod read;
 mod shapes;
 mod wiring;

@@ -66,6 +66,28 @@ pub struct DigitalLayer {
     pub macs_per_input: u64,
     /// Why a layer that multiplies is not on the arrays; `None` for others.
     pub obstacle: Option<Obstacle>,
+    /// What a result needs, one per axis of the output, which are those of
+    /// every input; empty where it may need everything.
+    pub reach: Vec<AxisReach>,
+}
+
+/// Which indices along one axis of its inputs a result of a digital layer
+/// needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AxisReach {
+    /// Its own.
+    Same,
+    /// A window, as pooling takes it.
+    Window {
+        /// From the first to the last index that is looked at.
+        extent: usize,
+        /// Indices between neighbouring windows.
+        stride: usize,
+        /// Indices in front of the tensor in the first window.
+        padding: usize,
+    },
+    /// Every one, as a mean over the axis does.
+    All,
 }
 
 /// Codes in which a model gives a layer's input, by its own quantisation.

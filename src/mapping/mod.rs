@@ -142,6 +142,9 @@ pub struct MappingOptions {
     pub replicas: BTreeMap<String, u32>,
     /// Places chosen by hand.
     pub floorplan: Floorplan,
+    /// Pairs that hold a weight between them, by name of the layer; layers not
+    /// named have one.
+    pub slices: BTreeMap<String, u8>,
     /// Passes allowed at most, with cells written anew between them; 0 is 1.
     pub n_passes: u32,
 }
@@ -286,8 +289,7 @@ impl Explain for MappingError {
     }
 }
 
-/// Partitions, replicates and places a graph whose weights have so many slices,
-/// one where nothing is said.
+/// Partitions, replicates and places a graph.
 ///
 /// # Errors
 ///
@@ -296,7 +298,6 @@ pub fn map(
     graph: &LayerGraph,
     target: &Target,
     options: &MappingOptions,
-    slices: &BTreeMap<LayerId, u8>,
 ) -> Result<Mapping, MappingError> {
     check_names(graph, options)?;
     let (mut replicas, mut n_slices) = (BTreeMap::new(), BTreeMap::new());
@@ -318,7 +319,7 @@ pub fn map(
             return Err(MappingError::Replicas { layer, wanted, positions });
         }
         replicas.insert(id, wanted);
-        let own = slices.get(&id).copied().unwrap_or(1);
+        let own = options.slices.get(&layer.name).copied().unwrap_or(1);
         n_slices.insert(id, own);
         let cut = partition::cut(&crossbar.nest, target.pe, plan)
             .map_err(|reason| MappingError::Floorplan { layer: layer.name.clone(), reason })?;

@@ -63,9 +63,12 @@ pub struct QuantizedLayer {
     pub bias: Vec<f32>,
 }
 
-/// Slices of a weight, by layer.
-pub fn slices(quantized: &QuantizedLayers) -> BTreeMap<LayerId, u8> {
-    quantized.iter().map(|(&id, layer)| (id, layer.slicing.n_slices())).collect()
+/// Slices of a weight, by name of the layer.
+pub fn slices(graph: &LayerGraph, quantized: &QuantizedLayers) -> BTreeMap<String, u8> {
+    let named = |(&id, layer): (&LayerId, &QuantizedLayer)| {
+        (graph.layer(id).name.clone(), layer.slicing.n_slices())
+    };
+    quantized.iter().map(named).collect()
 }
 
 /// The integers of all crossbar layers.

@@ -86,6 +86,10 @@ pub struct Benchmark {
     pub gops_per_mm2: f64,
     /// Energy of a cycle in pJ.
     pub energy_pj_per_cycle: f64,
+    /// The share of it that ADCs take, 0 to 1.
+    pub adc_share: f64,
+    /// The array's part of it in pJ, as the target quotes it.
+    pub array_pj_per_cycle: f64,
     /// Time of a product of all input bits in ns.
     pub product_ns: f64,
     /// Machines to compare with, as published.
@@ -102,6 +106,8 @@ impl Benchmark {
             gops_per_w: benchmark::gops_per_w(target)?,
             gops_per_mm2: benchmark::gops_per_mm2(target)?,
             energy_pj_per_cycle: benchmark::energy_pj_per_cycle(target)?,
+            adc_share: benchmark::adc_share(target)?,
+            array_pj_per_cycle: target.costs.as_ref()?.array_pj_per_cycle,
             product_ns: benchmark::product_ns(target),
             compare: target.costs.as_ref()?.compare.clone(),
         })
@@ -128,13 +134,20 @@ pub struct Energy {
     pub array_pj_per_cycle: f64,
     /// Shift-and-add and the rest, of one PE cycle.
     pub shift_and_add_pj_per_cycle: f64,
+    /// PEs in use.
+    pub n_pes: usize,
+    /// Their area in mm2.
+    pub area_mm2: f64,
 }
 
 impl Energy {
     fn new(plan: &ExecutionPlan, target: &Target) -> Option<Self> {
         let costs = target.costs.as_ref()?;
         let counts = plan.counts();
+        let n_pes = plan.targets.len();
         Some(Self {
+            n_pes,
+            area_mm2: n_pes as f64 * costs.area_mm2_per_pe,
             conversions: counts.conversions,
             pe_cycles: counts.pe_cycles,
             adc_pj_per_conversion: costs.adc_pj_per_conversion,
@@ -154,6 +167,11 @@ impl Energy {
             ("array", self.pe_cycles, self.array_pj_per_cycle),
             ("shift-and-add and the rest", self.pe_cycles, self.shift_and_add_pj_per_cycle),
         ]
+    }
+
+    /// The part of it that a share of the work takes, in pJ.
+    pub fn of_work(&self, conversions: u64, pe_cycles: u64) -> f64 {
+        Self { conversions, pe_cycles, ..*self }.total_pj()
     }
 
     /// All of it, in pJ.

@@ -4,10 +4,14 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Schedule, WireLoss, Work};
+use super::timing::{PS_PER_US, timing_of, us};
+use super::{
+    Benchmark, DigitalRow, Energy, LayerRow, PeRow, Physics, Report, Schedule, WireLoss, Work,
+};
 use crate::graph::Obstacle;
 use crate::quantize::InputCoding;
 use crate::target::IdleOutputs;
+use crate::timing::{LayerTiming, Timing};
 
 pub(super) fn json(report: &Report) -> Value {
     // Plain structs with text keys always have a JSON form.
@@ -41,6 +45,8 @@ struct ReportForm<'a> {
     digital_layers: Vec<DigitalForm<'a>>,
     pe_table: Vec<PeForm<'a>>,
     schedule: ScheduleForm,
+    timing: TimingForm,
+    physics: PhysicsForm,
     /// Absent for a target without costs.
     #[serde(flatten)]
     costs: Option<CostsForm<'a>>,
@@ -76,6 +82,48 @@ struct LayerForm<'a> {
     inputs: CodingForm,
     #[serde(flatten)]
     work: WorkForm,
+    time: Option<LayerTimeForm>,
+    /// Absent for a target without costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy_pj: Option<f64>,
+}
+
+/// When a layer works, one input alone on the chip.
+#[derive(Serialize)]
+struct LayerTimeForm {
+    start_us: f64,
+    end_us: f64,
+    busiest_pe_us: f64,
+    utilisation: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct TimingForm {
+    rows_at_once: u64,
+    latency_us: f64,
+    in_flight: u32,
+    interval_us: f64,
+    inputs_per_s: Option<f64>,
+    closed_form_latency_us: f64,
+    closed_form_interval_us: f64,
+    bottleneck: Option<String>,
+    resources: Vec<UseForm>,
+}
+
+/// V^2 G t of the arrays' cells.
+#[derive(Serialize)]
+struct PhysicsForm {
+    array_pj_per_cycle_min: f64,
+    array_pj_per_cycle_max: f64,
+    array_pj_per_input_max: f64,
+}
+
+#[derive(Serialize)]
+struct UseForm {
+    resource: String,
+    kind: &'static str,
+    busy_us: f64,
+    utilisation_in_stream: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -156,6 +204,7 @@ struct CostsForm<'a> {
     gops_per_w: f64,
     gops_per_mm2: f64,
     peak_energy_pj_per_cycle: f64,
+    peak_adc_share: f64,
     product_ns: f64,
     compare: Vec<MachineForm<'a>>,
     energy_per_input: EnergyForm,
@@ -174,6 +223,7 @@ struct EnergyForm {
     counts: &'static str,
     leaves_out: &'static str,
     total_pj: f64,
+    area_mm2: f64,
     parts: Vec<PartForm>,
 }
 
@@ -209,10 +259,12 @@ impl<'a> From<&'a Report> for ReportForm<'a> {
             macs_on_arrays: report.macs.on_arrays,
             macs_digital: report.macs.digital,
             macs_on_arrays_share: report.macs.share_on_arrays(),
-            layers: report.layers.iter().map(LayerForm::from).collect(),
+            layers: report.layers.iter().map(|row| LayerForm::new(row, report)).collect(),
             digital_layers: report.digital.iter().map(DigitalForm::from).collect(),
             pe_table: report.pes.iter().map(PeForm::from).collect(),
             schedule: ScheduleForm::from(&report.schedule),
+            timing: TimingForm::from(&report.timing),
+            physics: PhysicsForm::from(&report.physics),
             costs: report
                 .costs
                 .as_ref()
@@ -238,9 +290,13 @@ impl From<&WireLoss> for WiresForm {
     }
 }
 
-impl<'a> From<&'a LayerRow> for LayerForm<'a> {
-    fn from(layer: &'a LayerRow) -> Self {
+impl<'a> LayerForm<'a> {
+    fn new(layer: &'a LayerRow, report: &Report) -> Self {
+        let energy = report.costs.as_ref().map(|costs| costs.energy);
+        let work = &layer.work;
         Self {
+            time: timing_of(&report.timing, layer).map(LayerTimeForm::from),
+            energy_pj: energy.map(|energy| energy.of_work(work.conversions, work.pe_cycles)),
             id: layer.id.to_string(),
             name: &layer.name,
             description: &layer.description,
@@ -258,6 +314,49 @@ impl<'a> From<&'a LayerRow> for LayerForm<'a> {
             cells_of_weights: layer.cells_of_weights,
             inputs: CodingForm::from(&layer.coding),
             work: WorkForm::from(&layer.work),
+        }
+    }
+}
+
+impl From<&LayerTiming> for LayerTimeForm {
+    fn from(timing: &LayerTiming) -> Self {
+        Self {
+            start_us: us(timing.start_ps),
+            end_us: us(timing.end_ps),
+            busiest_pe_us: us(timing.busiest_ps),
+            utilisation: timing.utilisation(),
+        }
+    }
+}
+
+impl From<&Timing> for TimingForm {
+    fn from(timing: &Timing) -> Self {
+        let resources = timing.uses.iter().map(|each| UseForm {
+            resource: each.resource.to_string(),
+            kind: each.resource.kind(),
+            busy_us: us(each.busy_ps),
+            utilisation_in_stream: timing.utilisation(each),
+        });
+        Self {
+            rows_at_once: timing.rows_at_once,
+            latency_us: us(timing.latency_ps),
+            in_flight: timing.in_flight,
+            interval_us: timing.interval_ps / PS_PER_US,
+            inputs_per_s: timing.inputs_per_s(),
+            closed_form_latency_us: us(timing.estimate.latency_ps),
+            closed_form_interval_us: us(timing.estimate.interval_ps),
+            bottleneck: timing.bottleneck().map(|each| each.resource.to_string()),
+            resources: resources.collect(),
+        }
+    }
+}
+
+impl From<&Physics> for PhysicsForm {
+    fn from(physics: &Physics) -> Self {
+        Self {
+            array_pj_per_cycle_min: physics.cycle_pj_min,
+            array_pj_per_cycle_max: physics.cycle_pj_max,
+            array_pj_per_input_max: physics.input_pj_max,
         }
     }
 }
@@ -354,12 +453,14 @@ impl<'a> CostsForm<'a> {
             gops_per_w: peak.gops_per_w,
             gops_per_mm2: peak.gops_per_mm2,
             peak_energy_pj_per_cycle: peak.energy_pj_per_cycle,
+            peak_adc_share: peak.adc_share,
             product_ns: peak.product_ns,
             compare: compare.collect(),
             energy_per_input: EnergyForm {
                 counts: "conversions and PE cycles of this plan",
                 leaves_out: "digital side, programming, idle PEs",
                 total_pj: energy.total_pj(),
+                area_mm2: energy.area_mm2,
                 parts: parts.collect(),
             },
         }

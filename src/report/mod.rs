@@ -4,20 +4,25 @@
 //! A [`Report`] is plain data, computed once from a plan, the graph it was
 //! made from and its target; text and JSON are two ways to write it down.
 //!
-//! Two kinds of cost are in it and are never mixed. [`Benchmark`] is what
+//! Three kinds of cost are in it and are never mixed. [`Benchmark`] is what
 //! tables of arrays print: one PE with every ADC busy in every cycle, whatever
-//! the model. [`Energy`] is counted from the plan: what it converts, and the
-//! cycles for which it drives PEs.
+//! the model. [`Energy`] is counted from the plan with the figures of the
+//! target: what it converts, and the cycles for which it drives PEs.
+//! [`Physics`] is what the cells of the arrays draw, V^2 G t.
+//!
+//! Times are simulated event by event: see [`crate::timing`].
 
 mod cost;
 mod json;
 mod layers;
 mod numbers;
 mod pes;
+mod physics;
 mod plot;
 mod programming;
 mod table;
 mod text;
+mod timing;
 mod work;
 
 #[cfg(test)]
@@ -26,6 +31,7 @@ mod tests;
 pub use cost::{Benchmark, Costs, Energy, Schedule};
 pub use layers::{DigitalRow, LayerRow};
 pub use pes::{PeRow, Resident};
+pub use physics::Physics;
 pub use programming::{Errors, LevelCurrents, Programming, Spread};
 pub use work::Work;
 
@@ -33,6 +39,7 @@ use crate::graph::LayerGraph;
 use crate::mapping::pe_limit;
 use crate::schedule::{ExecutionPlan, PlanLayer};
 use crate::target::{Pe, Target, Wires};
+use crate::timing::{Timing, TimingOptions};
 
 /// What a report is made from.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +56,8 @@ pub struct ReportParts<'a> {
     pub preprocessing: &'a str,
     /// The sentence that says what the ranges were chosen from.
     pub calibration: &'a str,
+    /// What is chosen about timing.
+    pub timing: TimingOptions,
 }
 
 /// Everything a report says, in numbers.
@@ -80,7 +89,11 @@ pub struct Report {
     pub pes: Vec<PeRow>,
     /// What one input takes, and how fast inputs can follow each other.
     pub schedule: Schedule,
-    /// Energy, for a target that gives costs.
+    /// The same event by event, several inputs in flight.
+    pub timing: Timing,
+    /// Energy of the arrays by the physics of their cells.
+    pub physics: Physics,
+    /// Energy by the target's own figures, where it gives costs.
     pub costs: Option<Costs>,
 }
 
@@ -190,6 +203,8 @@ impl Report {
                 digital: total(&digital, |row| row.macs),
             },
             schedule: Schedule { counts: plan.counts(), cycle_ns: plan.cycle_ns, n_pes_used },
+            timing: Timing::new(plan, graph, target, parts.timing),
+            physics: Physics::new(plan, target),
             costs: Costs::new(plan, target),
             layers,
             digital,

@@ -35,7 +35,7 @@ fn plan(graph: &LayerGraph, target: &Target, options: &MappingOptions) -> Execut
     }
     let calibration = collector.finish();
     let quantized = quantize::quantize(graph, &calibration, target, &Default::default()).unwrap();
-    let mapping = mapping::map(graph, target, options, &Default::default()).unwrap();
+    let mapping = mapping::map(graph, target, options).unwrap();
     let adc = chip::settings(graph, &quantized, &mapping, &calibration, target).unwrap();
     let parts = PlanParts { graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule::schedule(parts, target);
@@ -52,6 +52,7 @@ fn report(graph: &LayerGraph, target: &Target, options: &MappingOptions) -> Repo
         target,
         preprocessing: "bytes / 255",
         calibration: "zeros",
+        timing: Default::default(),
     })
 }
 
@@ -254,7 +255,7 @@ fn graph_without_arrays() -> LayerGraph {
 }
 
 fn digital(op: &str, macs_per_input: u64, obstacle: Option<Obstacle>) -> LayerKind {
-    LayerKind::Digital(DigitalLayer { op: op.to_string(), macs_per_input, obstacle })
+    LayerKind::Digital(DigitalLayer { op: op.to_string(), macs_per_input, obstacle, reach: vec![] })
 }
 
 /// Layers one after the other, over tensors of these shapes and a batch axis.

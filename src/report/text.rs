@@ -5,21 +5,22 @@ use std::fmt::Write as _;
 
 use super::numbers::{count, four, pe_list, percent, plural, share, short};
 use super::table::{Column, Listing, table};
-use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident, WireLoss};
+use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident, WireLoss, timing};
 use crate::target::IdleOutputs;
 
 use Column::{Number, Words};
 
 pub(super) fn text(report: &Report) -> String {
-    let mut sections = vec![head(report), layers(report), work(report)];
+    let mut sections = vec![head(report), layers(report), work(report), timing::layers(report)];
     if !report.digital.is_empty() {
         sections.push(digital(report));
     }
-    sections.extend([pes(report), schedule(report)]);
+    sections.extend([pes(report), schedule(report), timing::timing(report)]);
     if let Some(costs) = &report.costs {
-        sections.push(benchmark(&report.target, &costs.benchmark));
+        sections.push(benchmark(report, &costs.benchmark));
         sections.push(energy(&costs.energy));
     }
+    sections.push(physics(report));
     sections.join("\n")
 }
 
@@ -113,7 +114,7 @@ fn wires(loss: &WireLoss) -> String {
 }
 
 /// Lines of a name and what is to be said about it.
-fn named(rows: &[(&str, String)]) -> String {
+pub(super) fn named(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, what) in rows {
@@ -347,11 +348,15 @@ fn schedule(report: &Report) -> String {
             ),
         ),
     ];
-    format!("Schedule of one input on the arrays; digital work is not timed\n{}", named(&rows))
+    format!(
+        "Schedule as the plan has it: each layer waits for whole ones, digital work is not timed\n{}",
+        named(&rows)
+    )
 }
 
 /// The benchmark table: the target at its peak beside other machines.
-fn benchmark(target: &str, peak: &Benchmark) -> String {
+fn benchmark(report: &Report, peak: &Benchmark) -> String {
+    let target = &report.target;
     let columns = [
         Words("machine"),
         Number("peak GOPS"),
@@ -390,9 +395,15 @@ fn benchmark(target: &str, peak: &Benchmark) -> String {
     format!(
         "Peak of one PE, every ADC busy in every cycle: a figure of the target, not of this plan\n\
          ({} pJ a cycle, {} ns for a product of all input bits; an operation is a multiplication or\n\
-         an addition of a cell, in the second row of a pair of cells)\n{}",
+         an addition of a cell, in the second row of a pair of cells)\n\
+         Of the energy ADCs take {}, the array {} pJ as quoted; by the physics of its cells, V^2 G t,\n\
+         it takes {} pJ with all at the lowest conductance, {} pJ at the highest: not in this table\n{}",
         four(peak.energy_pj_per_cycle),
         four(peak.product_ns),
+        percent(Some(peak.adc_share)),
+        four(peak.array_pj_per_cycle),
+        four(report.physics.cycle_pj_min),
+        four(report.physics.cycle_pj_max),
         table(&columns, rows),
     )
 }
@@ -423,7 +434,21 @@ fn energy(energy: &Energy) -> String {
     format!(
         "Energy of one input, counted from this plan: its conversions and its PE cycles\n\
          (left out: the digital side, programming, PEs standing idle; the array's figure is the\n\
-         target's, not the physics of its cells)\n{}",
+         target's, not the physics of its cells)\n{}\
+         Area of {}: {} mm2\n",
         table(&columns, rows),
+        plural(energy.n_pes, "PE"),
+        four(energy.area_mm2),
+    )
+}
+
+/// What the cells draw, whatever a target's figures say.
+fn physics(report: &Report) -> String {
+    const PJ_PER_NJ: f64 = 1000.0;
+    format!(
+        "Energy of the arrays by the physics of their cells, V^2 G t: at most {} nJ for one input, if\n\
+         every bit of it were 1 (`--energy` of `ohmc eval` counts the bits and conductances that occur;\n\
+         in none of the figures above)\n",
+        four(report.physics.input_pj_max / PJ_PER_NJ),
     )
 }

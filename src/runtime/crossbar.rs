@@ -16,6 +16,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::RunError;
+use super::activity::Activity;
 use super::digital::Value;
 use super::encode::encode;
 use super::layout::Layout;
@@ -39,6 +40,8 @@ pub(super) struct Crossbar<'a> {
     /// What the zero point adds to each column, in levels times code steps.
     corrections: Vec<f64>,
     seed: u64,
+    /// Counts driven bits, where somebody wants to know.
+    activity: Option<Activity>,
 }
 
 /// A tile and the waves that drive it.
@@ -141,7 +144,18 @@ impl<'a> Crossbar<'a> {
             tiles,
             corrections: layer.level_sums.iter().map(correction).collect(),
             seed: chip.seed,
+            activity: None,
         })
+    }
+
+    /// Counts the bits of every input from now on.
+    pub(super) fn count_activity(&mut self, plan: &ExecutionPlan) {
+        self.activity = Some(Activity::new(plan, self.id, self.layer, &self.layout));
+    }
+
+    /// The layer, and what was counted of it.
+    pub(super) fn activity(&self) -> Option<(LayerId, &Activity)> {
+        self.activity.as_ref().map(|activity| (self.id, activity))
     }
 
     /// The tensor read.
@@ -225,6 +239,9 @@ impl<'a> Crossbar<'a> {
         let octets = &mut octets[..n_octets];
         octets.iter_mut().for_each(|codes| grow(codes, self.n_codes));
         encode(&self.layout, &self.layer.coding, values, octets);
+        if let Some(activity) = &self.activity {
+            activity.count(octets);
+        }
         let n_patterns = self.map.n_patterns();
         grow(patterns, n_octets * n_patterns);
         for (codes, patterns) in octets.iter().zip(patterns.chunks_exact_mut(n_patterns.max(1))) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::activity::ArrayEnergy;
 use super::crossbar::Crossbar;
 use super::digital::{Cut, Value};
 use super::layout::Layout;
@@ -10,6 +11,7 @@ use crate::chip::Chip;
 use crate::entity::{Entity, StepId, TensorId};
 use crate::frontend::{Model, ModelInput};
 use crate::schedule::{self, ExecutionPlan, Step, StepKind};
+use crate::target::Cell;
 use crate::tensor::Tensor;
 
 /// A plan, a chip, and the digital pieces, ready to run batches.
@@ -78,6 +80,28 @@ impl<'a> Executor<'a> {
         let last_reads = last_reads(plan);
         let inputs = model.inputs.clone();
         Ok(Self { plan, inputs, cuts, crossbars, last_reads })
+    }
+
+    /// Counts, from now on, the bits that drive the arrays.
+    #[must_use]
+    pub fn counting_energy(mut self) -> Self {
+        let plan = self.plan;
+        self.crossbars.values_mut().for_each(|crossbar| crossbar.count_activity(plan));
+        self
+    }
+
+    /// What the arrays have drawn since counting began: V^2 G t of every cell
+    /// that a tile drives with a 1 bit, with the conductances of this chip.
+    /// Read noise, which has no mean, is left out.
+    pub fn array_energy(&self, chip: &Chip, cell: &Cell) -> ArrayEnergy {
+        let mut energy =
+            ArrayEnergy { n_inputs: 0, total_pj: 0.0, layers: vec![], bits_one: 0, bits: 0 };
+        for crossbar in self.crossbars.values() {
+            if let Some((id, activity)) = crossbar.activity() {
+                activity.add_to(&mut energy, self.plan, id, (chip, cell));
+            }
+        }
+        energy
     }
 
     /// Runs one batch; `inputs` have the shapes that the model says, with a

@@ -119,6 +119,11 @@ impl Layout {
         self.padded.iter().product()
     }
 
+    /// Extents of the padded copy.
+    pub(super) fn padded(&self) -> &[usize] {
+        &self.padded
+    }
+
     /// Values of a run along the last axis of the input tensor.
     pub(super) fn run_length(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)

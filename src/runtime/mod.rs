@@ -6,6 +6,7 @@
 //! from the quantised graph and multiplies integers the naive way: on an exact
 //! chip both must agree bit for bit.
 
+mod activity;
 mod batch;
 mod bundles;
 mod crossbar;
@@ -18,6 +19,7 @@ mod reference;
 mod results;
 mod stream;
 
+pub use activity::ArrayEnergy;
 pub use batch::batch_size;
 pub(crate) use batch::{largest_tensor, n_batch};
 pub use error::RunError;

@@ -39,6 +39,15 @@ pub fn energy_pj_per_cycle(target: &Target) -> Option<f64> {
     target.costs.as_ref().map(|costs| cycle_pj(target, costs))
 }
 
+/// The share of a cycle's energy that ADCs take, 0 to 1; `None` for a target
+/// without costs.
+pub fn adc_share(target: &Target) -> Option<f64> {
+    let costs = target.costs.as_ref()?;
+    let adc_pj =
+        f64::from(target.readout.lines_converted_per_cycle()) * costs.adc_pj_per_conversion;
+    Some(adc_pj / cycle_pj(target, costs))
+}
+
 /// Power of one PE at its peak, in mW; `None` for a target without costs.
 pub fn power_mw(target: &Target) -> Option<f64> {
     // Picojoules a nanosecond are milliwatts.
@@ -90,9 +99,8 @@ mod tests {
         assert_eq!(format!("{:.0}", gops_per_w(&target).unwrap()), "11014");
         assert_eq!(format!("{:.0}", gops_per_mm2(&target).unwrap()), "1164");
         // ADCs take 87.8 % of it, and an 8-bit product 2.975 nJ.
-        let adc_pj = 128.0 * target.costs.as_ref().unwrap().adc_pj_per_conversion;
+        assert_eq!(format!("{:.1}", 100.0 * adc_share(&target).unwrap()), "87.8");
         let cycle_pj = energy_pj_per_cycle(&target).unwrap();
-        assert_eq!(format!("{:.1}", 100.0 * adc_pj / cycle_pj), "87.8");
         assert_eq!(format!("{:.3}", cycle_pj * 8.0 / 1000.0), "2.975");
     }
 

@@ -1,17 +1,18 @@
 //! From the file's words to the checked type. The only thing decided here is
 //! what `as-levels` comes to.
 
+use super::adc;
 use super::cell_spec::{
     DriftSpec, FaultsSpec, FormingSpec, GateSpec, PulseModelSpec, PulsesSpec, RecipeSpec,
 };
 use super::spec::{
     AdcBitsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ConductanceMaxSpec,
-    CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec, ReadoutSpec, SubtractSpec,
-    TargetSpec,
+    CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec, RatesSpec, ReadoutSpec,
+    SubtractSpec, TargetSpec,
 };
 use super::{
     AdcBits, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate, IdleOutputs,
-    Machine, Pe, PeCount, PulseModel, Pulses, Readout, Recipe, Subtract, Target, Wires,
+    Machine, Pe, PeCount, PulseModel, Pulses, Rates, Readout, Recipe, Subtract, Target, Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -23,7 +24,8 @@ impl From<TargetSpec> for Target {
             wires: Wires::from(&spec.pe),
             readout: Readout::from(&spec.readout),
             chip: ChipSize { pes: PeCount::from(spec.chip.pes) },
-            costs: spec.costs.as_ref().map(Costs::from),
+            costs: spec.costs.as_ref().map(|costs| scaled(costs, &spec.readout)),
+            rates: spec.rates.as_ref().map_or(Rates::default(), Rates::from),
             spec,
         }
     }
@@ -212,8 +214,37 @@ impl From<&CostsSpec> for Costs {
             drivers_pj_per_cycle: spec.drivers_pj_per_cycle,
             array_pj_per_cycle: spec.array_pj_per_cycle,
             shift_and_add_pj_per_cycle: spec.shift_and_add_pj_per_cycle,
+            idle_mw_per_pe: spec.idle_mw_per_pe,
             area_mm2_per_pe: spec.area_mm2_per_pe,
             compare: spec.compare.iter().map(Machine::from).collect(),
+        }
+    }
+}
+
+/// The costs of a target whose ADC is another than the one that was measured.
+fn scaled(spec: &CostsSpec, readout: &ReadoutSpec) -> Costs {
+    let costs = Costs::from(spec);
+    let (Some(from), AdcBitsSpec::Bits(bits)) = (spec.adc_scaling, readout.adc_bits) else {
+        return costs;
+    };
+    const NS_TO_MS_PER_S: f64 = 1000.0;
+    let ms_per_s = f64::from(readout.conversions_per_cycle) / readout.cycle_ns * NS_TO_MS_PER_S;
+    let bound = adc::least_pj(bits, ms_per_s) / adc::least_pj(from.bits, from.ms_per_s);
+    let node = from.to_node_nm.map_or(1.0, |to| to / from.node_nm);
+    Costs { adc_pj_per_conversion: costs.adc_pj_per_conversion * bound * node, ..costs }
+}
+
+impl From<&RatesSpec> for Rates {
+    fn from(spec: &RatesSpec) -> Self {
+        let unlimited = Self::default();
+        Self {
+            pes_per_adc_set: spec.pes_per_adc_set.unwrap_or(unlimited.pes_per_adc_set),
+            multiplexer_ns_per_switch: spec.multiplexer_ns_per_switch.unwrap_or(0.0),
+            shift_and_add_per_cycle: spec.shift_and_add_per_cycle,
+            link_gb_per_s: spec.link_gb_per_s,
+            buffer_gb_per_s: spec.buffer_gb_per_s,
+            digital_gops: spec.digital_gops,
+            sum_bits: spec.sum_bits.unwrap_or(unlimited.sum_bits),
         }
     }
 }

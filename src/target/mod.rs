@@ -13,6 +13,7 @@
 //!
 //! Nothing here opens files: whoever has the text hands it in.
 
+mod adc;
 mod builtin;
 mod cell_spec;
 mod check;
@@ -58,6 +59,8 @@ pub struct Target {
     pub chip: ChipSize,
     /// Energy and area of one PE's parts, where they are known.
     pub costs: Option<Costs>,
+    /// How fast the parts around the arrays are.
+    pub rates: Rates,
     /// What the file said, so that it can be written back.
     spec: TargetSpec,
 }
@@ -246,6 +249,8 @@ pub struct Costs {
     pub array_pj_per_cycle: f64,
     /// Energy of shift-and-add and the rest in one cycle, in pJ.
     pub shift_and_add_pj_per_cycle: f64,
+    /// Power of one PE that holds weights, at work or not, in mW.
+    pub idle_mw_per_pe: f64,
     /// Area of one PE with its periphery, in mm2.
     pub area_mm2_per_pe: f64,
     /// Other machines that a report prints beside this target.
@@ -264,6 +269,41 @@ pub struct Machine {
     pub power_w: f64,
     /// Efficiency, in GOPS/W.
     pub gops_per_w: f64,
+}
+
+/// How fast the parts around the arrays are; `None` takes no time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Neighbouring PEs that take turns on one set of ADCs, at least 1.
+    pub pes_per_adc_set: u32,
+    /// Time to switch an ADC to other lines where a bit-plane takes more than
+    /// one cycle to convert, in ns.
+    pub multiplexer_ns_per_switch: f64,
+    /// Conversions that the shift-and-add of one PE takes in a cycle.
+    pub shift_and_add_per_cycle: Option<f64>,
+    /// What the link of one PE carries, in GB/s: codes in and sums out.
+    pub link_gb_per_s: Option<f64>,
+    /// What the chip's buffer of activations reads and writes, in GB/s.
+    pub buffer_gb_per_s: Option<f64>,
+    /// Operations of the chip's digital unit, in GOPS.
+    pub digital_gops: Option<f64>,
+    /// Width of a sum on a link, in bits.
+    pub sum_bits: u8,
+}
+
+/// Every part of its own and without limit.
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            pes_per_adc_set: 1,
+            multiplexer_ns_per_switch: 0.0,
+            shift_and_add_per_cycle: None,
+            link_gb_per_s: None,
+            buffer_gb_per_s: None,
+            digital_gops: None,
+            sum_bits: 32,
+        }
+    }
 }
 
 impl Target {

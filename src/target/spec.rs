@@ -41,6 +41,9 @@ pub(super) struct TargetSpec {
     /// Energy and area of the parts, where they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub costs: Option<CostsSpec>,
+    /// How fast the parts around the arrays are, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<RatesSpec>,
 }
 
 /// The memristor cell.
@@ -240,6 +243,45 @@ pub(super) enum PesSpec {
     Word(AsNeeded),
 }
 
+/// How fast the parts around the arrays are. A part whose rate is not given
+/// takes no time, and never makes another wait.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RatesSpec {
+    /// Neighbouring PEs that take turns on one set of ADCs; 1 gives each its
+    /// own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub pes_per_adc_set: Option<u32>,
+    /// Time to switch an ADC to other lines where a bit-plane takes more than
+    /// one cycle to convert, in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub multiplexer_ns_per_switch: Option<f64>,
+    /// Conversions that the shift-and-add of one PE takes in a cycle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-3, max = 1e9))]
+    pub shift_and_add_per_cycle: Option<f64>,
+    /// What the link of one PE carries, input codes in and sums out together,
+    /// in gigabytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub link_gb_per_s: Option<f64>,
+    /// What the chip's buffer of activations reads and writes together, in
+    /// gigabytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub buffer_gb_per_s: Option<f64>,
+    /// Operations of the chip's digital unit, in giga-operations a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub digital_gops: Option<f64>,
+    /// Width of a sum on a link, in bits; 32 where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub sum_bits: Option<u8>,
+}
+
 /// Energy and area of the parts of one PE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -247,6 +289,11 @@ pub(super) struct CostsSpec {
     /// Energy of one conversion, in picojoules.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub adc_pj_per_conversion: f64,
+    /// What that ADC is like, so that its energy follows the read-out's bits and
+    /// rate; without it the energy of a conversion is as given, whatever these
+    /// are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adc_scaling: Option<AdcScalingSpec>,
     /// Energy of the sample-and-hold circuits in one cycle, in picojoules.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub sample_and_hold_pj_per_cycle: f64,
@@ -259,6 +306,10 @@ pub(super) struct CostsSpec {
     /// Energy of shift-and-add and the rest in one cycle, in picojoules.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub shift_and_add_pj_per_cycle: f64,
+    /// Power of one PE that holds weights, at work or not, in milliwatts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub idle_mw_per_pe: f64,
     /// Area of one PE with its periphery, in square millimetres.
     #[schemars(range(min = 1e-9, max = 1e9))]
     pub area_mm2_per_pe: f64,
@@ -266,6 +317,29 @@ pub(super) struct CostsSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MACHINES_MAX))]
     pub compare: Vec<MachineSpec>,
+}
+
+/// The ADC whose energy is given.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdcScalingSpec {
+    /// Its resolution, in bits.
+    #[schemars(range(min = 1, max = 22))]
+    pub bits: u8,
+    /// Its rate, in million samples a second.
+    #[schemars(range(min = 1e-6, max = 1e6))]
+    pub ms_per_s: f64,
+    /// Its technology node, in nanometres.
+    #[schemars(range(min = 1.0, max = 10000.0))]
+    pub node_nm: f64,
+    /// The node wanted, in nanometres; its own where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 10000.0))]
+    pub to_node_nm: Option<f64>,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// A machine to compare with, as published: the efficiency is not always the

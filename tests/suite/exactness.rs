@@ -137,6 +137,7 @@ impl Setting {
                 ..Default::default()
             },
             mapping: MappingOptions { replicas, ..Default::default() },
+            ..Default::default()
         }
     }
 }

@@ -17,6 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quantize", &["diagnostic", "entity", "graph", "target", "tensor"]),
     ("mapping", &["diagnostic", "entity", "graph", "target"]),
     ("schedule", &["entity", "graph", "mapping", "quantize", "target"]),
+    ("timing", &["entity", "graph", "mapping", "schedule", "target"]),
+    ("optimize", &["diagnostic", "entity", "graph", "mapping", "target", "timing"]),
     ("chip", &["diagnostic", "entity", "graph", "mapping", "quantize", "schedule", "target"]),
     (
         "runtime",
@@ -57,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "entity",
             "frontend",
             "mapping",
+            "optimize",
             "quantize",
             "refine",
             "runtime",
@@ -71,7 +74,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "chip",
             "compiler",
             "diagnostic",
-            "entity",
             "frontend",
             "graph",
             "mapping",
@@ -81,7 +83,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
-    ("report", &["chip", "entity", "graph", "mapping", "quantize", "schedule", "target"]),
+    ("report", &["chip", "entity", "graph", "mapping", "quantize", "schedule", "target", "timing"]),
     (
         "format",
         &[

@@ -37,6 +37,7 @@ fn case() -> Case {
             replicas: [("first".to_string(), 2)].into(),
             ..Default::default()
         },
+        ..Default::default()
     };
     Case::new(model, pipeline::target("ideal", &sets), &options, inputs).unwrap()
 }

@@ -89,6 +89,7 @@ fn check_stages(case: &str, target_name: &str, mapping_options: MappingOptions) 
         target: &target,
         preprocessing: "bytes / 255, other numbers as they are",
         calibration: &format!("{} inputs, {}", calibration.n_inputs, calibration.source),
+        timing: Default::default(),
     });
     check("report", case, report.to_text());
     if target.costs.is_some() {

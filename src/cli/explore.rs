@@ -1,0 +1,390 @@
+//! `ohmc explore`: one model on many variants of a target.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ohmc::chip;
+use ohmc::data::DataOptions;
+use ohmc::report::{Report, ReportParts};
+use ohmc::runtime::{Executor, for_each_batch};
+use ohmc::schedule::ExecutionPlan;
+use ohmc::target::{Override, Target};
+use ohmc::timing::TimingOptions;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::error::CliError;
+use super::files;
+use super::items::Batch;
+use super::options::{
+    Compilation, Format, Preprocessing, Seed, Selection, Threads, are_scores, parse_override,
+};
+use super::output::{self, Output};
+use super::picture;
+use super::points::{Found, Point, Points};
+use super::prepare::{self, Ready, Request};
+use super::progress::Progress;
+use super::score::{mean_and_sd, numbers, top_class};
+
+/// More points than anybody looks at.
+const POINTS_MAX: usize = 10_000;
+
+/// Measure a model on many variants of a target
+///
+/// Every combination of the values that `--vary` gives is a point: the model
+/// is compiled for it, timed, and, with data, run. Points are worked on in
+/// parallel. With `-o` each is kept as soon as it is there, so that an
+/// exploration that was ended goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Explore {
+    /// ONNX model.
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+
+    /// A key of the target and the values it takes, as in
+    /// `readout.adc_bits=4..8` or `pe.inputs=64,128,256`; repeatable.
+    #[arg(long, value_name = "PATH=VALUES", required = true, value_parser = parse_vary)]
+    vary: Vec<Vary>,
+
+    /// Labelled inputs to measure the accuracy on; of a folder the test part.
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+
+    /// Chips to measure at each point, with the seeds S, S+1, ...
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    trials: u32,
+
+    /// Keep points in this file, a line of JSON each; points that it has are
+    /// not worked on again.
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Write the table of all points to this file, comma-separated.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+
+    /// Draw the points, those that no other beats joined by a line, to this
+    /// SVG file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// How the table is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+
+    #[command(flatten)]
+    selection: Selection,
+
+    #[command(flatten)]
+    seed: Seed,
+
+    #[command(flatten)]
+    preprocessing: Preprocessing,
+
+    #[command(flatten)]
+    compilation: Compilation,
+
+    #[command(flatten)]
+    threads: Threads,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ohmc explore models/mcnn.onnx --target yao2020-macro --data models/digits \\
+    --vary readout.adc_bits=4..8 --vary pe.inputs=64,128,256 -o points.jsonl --svg pareto.svg
+  ohmc explore resnet56.onnx --target yao2020-macro --vary chip.pes=128,256,512 \\
+    --optimize throughput --csv table.csv";
+
+/// `--vary`: a key and its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vary {
+    path: String,
+    values: Vec<String>,
+}
+
+fn parse_vary(text: &str) -> Result<Vary, String> {
+    let wrong = || {
+        "give a key of the target and its values, as in `readout.adc_bits=4..8` or `pe.inputs=64,128`"
+            .to_string()
+    };
+    let (path, values) = text.split_once('=').ok_or_else(wrong)?;
+    let path = path.trim();
+    parse_override(&format!("{path}=0")).map_err(|_| wrong())?;
+    let values: Vec<String> = match values.split_once("..") {
+        Some((from, to)) => {
+            let number = |text: &str| text.trim().parse::<i64>().map_err(|_| wrong());
+            let (from, to) = (number(from)?, number(to)?);
+            // The first check keeps the second from overflowing.
+            if from > to || to.saturating_sub(from) >= POINTS_MAX as i64 {
+                return Err(format!(
+                    "`{from}..{to}` is no range from a smaller to a larger number"
+                ));
+            }
+            (from..=to).map(|n| n.to_string()).collect()
+        }
+        None => values.split(',').map(|value| value.trim().to_string()).collect(),
+    };
+    if values.iter().any(String::is_empty) {
+        Err(wrong())
+    } else {
+        Ok(Vary { path: path.into(), values })
+    }
+}
+
+impl Explore {
+    /// Runs the command.
+    pub fn execute(&self) -> Result<(), CliError> {
+        self.threads.set()?;
+        self.check_files()?;
+        let csv = self.csv.as_deref().map(Output::create).transpose()?;
+        let svg = self.svg.as_deref().map(Output::create).transpose()?;
+        let request = Request {
+            file: &self.model,
+            compilation: &self.compilation,
+            preprocessing: &self.preprocessing,
+            data: self.data.as_deref(),
+            measures: true,
+            out: None,
+        };
+        let name = request.target_name()?;
+        let text = prepare::target_text(name)?;
+        let points = self.points()?;
+        // Every target first: a key that is none is found before the work.
+        let targets = points
+            .iter()
+            .map(|point| Ok(Target::from_yaml(&text, name, &self.overrides(point)?)?))
+            .collect::<Result<Vec<Target>, CliError>>()?;
+        let ready = request.ready()?;
+        let scores = self.scores(&ready)?;
+        let kept = Points::open(self.out.as_deref(), &self.fingerprint(&ready, &text)?, &points)?;
+        let progress = Progress::start("exploring", Some(points.len() as u64));
+        progress.advance(kept.n_found() as u64);
+        points.par_iter().zip(&targets).try_for_each(|(point, target)| {
+            if kept.has(point) {
+                return Ok(());
+            }
+            let found = self.measure(&ready, target, scores)?;
+            progress.advance(1);
+            kept.add(point, found)
+        })?;
+        drop(progress);
+        let table = kept.table();
+        if let Some(csv) = csv {
+            csv.finish_with(table.csv().as_bytes())?;
+        }
+        if let Some(svg) = svg {
+            let title = format!("{} on {name}", ready.file);
+            svg.finish_with(picture::svg(&table, &title).as_bytes())?;
+        }
+        match self.format {
+            Format::Text => output::print(&table.text()),
+            Format::Json => output::print_json(&table.json()),
+        }
+    }
+
+    fn check_files(&self) -> Result<(), CliError> {
+        let made = &self.compilation;
+        files::keep_apart(
+            &[
+                ("-o", self.out.as_deref()),
+                ("--csv", self.csv.as_deref()),
+                ("--svg", self.svg.as_deref()),
+                ("--save-calibration", made.save_calibration.as_deref()),
+            ],
+            &[
+                ("MODEL", Some(&self.model)),
+                ("--data", self.data.as_deref()),
+                ("--calibrate", made.calibrate.as_deref()),
+                ("--target", made.target.as_deref().map(Path::new)),
+                ("--floorplan", made.floorplan.as_deref()),
+            ],
+        )
+    }
+
+    /// All combinations, the last key turning fastest.
+    fn points(&self) -> Result<Vec<Point>, CliError> {
+        let n_points =
+            self.vary.iter().map(|vary| vary.values.len()).fold(1, usize::saturating_mul);
+        if n_points > POINTS_MAX {
+            return Err(CliError::TooManyPoints { n_points, most: POINTS_MAX });
+        }
+        let mut points: Vec<Point> = vec![Vec::new()];
+        for vary in &self.vary {
+            let with = |point: &Point| {
+                let point = point.clone();
+                vary.values.iter().map(move |value| {
+                    let mut point = point.clone();
+                    point.push((vary.path.clone(), value.clone()));
+                    point
+                })
+            };
+            points = points.iter().flat_map(with).collect();
+        }
+        Ok(points)
+    }
+
+    /// What `--set` says, then the point.
+    fn overrides(&self, point: &Point) -> Result<Vec<Override>, CliError> {
+        let mut overrides = self.compilation.overrides.clone();
+        for (path, value) in point {
+            let parsed = Override::parse(&format!("{path}={value}"));
+            // The option's parser has seen it already.
+            overrides.extend(parsed.ok());
+        }
+        Ok(overrides)
+    }
+
+    /// What makes points of two runs comparable: everything but the points.
+    fn fingerprint(&self, ready: &Ready, target: &str) -> Result<String, CliError> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?}", self.compilation).as_bytes());
+        hash.update(&*ready.files.onnx);
+        for (location, content) in &ready.files.external {
+            hash.update(location.as_bytes());
+            hash.update(&**content);
+        }
+        hash.update(target.as_bytes());
+        let chosen = format!(
+            "{:?} {:?} {} {:?} {}",
+            self.data,
+            self.selection,
+            self.trials,
+            self.seed,
+            ohmc::format::OHMC_VERSION
+        );
+        hash.update(chosen.as_bytes());
+        hash.update(ready.preprocess.describe().as_bytes());
+        Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The output that labels are compared with; `None` without data.
+    fn scores(&self, ready: &Ready) -> Result<Option<usize>, CliError> {
+        let Some(data) = &self.data else { return Ok(None) };
+        let labelled = ready.items.open(data, &self.data_options(ready))?.has_labels();
+        let graph = &ready.model.graph;
+        let gives_scores = |&index: &usize| {
+            let tensor = graph.outputs().get(index).and_then(|&t| graph.tensors().get(t));
+            let item: Option<Vec<usize>> =
+                tensor.and_then(|info| info.shape.iter().map(|e| e.for_batch(1)).collect());
+            item.is_some_and(|item| are_scores(&item))
+        };
+        let outputs = self.selection.outputs(&ready.model)?;
+        match outputs.into_iter().find(gives_scores) {
+            Some(index) if labelled => Ok(Some(index)),
+            _ => Err(CliError::NothingToScore { file: files::name(data) }),
+        }
+    }
+
+    fn data_options(&self, ready: &Ready) -> DataOptions {
+        DataOptions {
+            limit: self.selection.limit,
+            preprocess: ready.preprocess.clone(),
+            ..DataOptions::default()
+        }
+    }
+
+    /// One point: a model that does not compile for it is a result too.
+    fn measure(
+        &self,
+        ready: &Ready,
+        target: &Target,
+        scores: Option<usize>,
+    ) -> Result<Found, CliError> {
+        let plan = match ready.compile(target, &self.compilation) {
+            Ok((compiled, _)) => compiled.plan,
+            Err(error @ (CliError::Compile { .. } | CliError::Fit { .. })) => {
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default().to_string();
+                return Ok(Found { error: Some(first), ..Found::default() });
+            }
+            Err(error) => return Err(error),
+        };
+        let report = Report::new(&ReportParts {
+            model_name: &ready.file,
+            graph: &ready.model.graph,
+            plan: &plan,
+            target,
+            preprocessing: "",
+            calibration: "",
+            timing: TimingOptions::default(),
+        });
+        let accuracies = match scores {
+            Some(output) => (0..self.trials)
+                .map(|nth| self.accuracy(ready, target, &plan, (output, nth)))
+                .collect::<Result<Vec<f64>, _>>()?,
+            None => Vec::new(),
+        };
+        let (accuracy, accuracy_sd) = match accuracies.as_slice() {
+            [] => (None, None),
+            accuracies => {
+                let (mean, sd) = mean_and_sd(accuracies);
+                (Some(mean), Some(sd))
+            }
+        };
+        let timing = &report.timing;
+        const PS_PER_US: f64 = 1e6;
+        Ok(Found {
+            accuracy,
+            accuracy_sd,
+            latency_us: Some(timing.latency_ps as f64 / PS_PER_US),
+            interval_us: Some(timing.interval_ps / PS_PER_US),
+            energy_nj: report.costs.as_ref().map(|costs| costs.energy.total_pj() / 1000.0),
+            area_mm2: report.costs.as_ref().map(|costs| costs.energy.area_mm2),
+            pes: Some(report.footprint.n_pes_used as u64),
+            bottleneck: timing.bottleneck().map(|each| each.resource.to_string()),
+            error: None,
+        })
+    }
+
+    /// Top-1 accuracy of one chip in percent.
+    fn accuracy(
+        &self,
+        ready: &Ready,
+        target: &Target,
+        plan: &ExecutionPlan,
+        (output, nth): (usize, u32),
+    ) -> Result<f64, CliError> {
+        let seed = self.seed.seed.wrapping_add(u64::from(nth));
+        let chip = chip::program(plan, &target.cell, seed);
+        let executor = Executor::new(plan, &ready.model, &chip)?;
+        let Some(path) = &self.data else { return Ok(0.0) };
+        let mut data = ready.items.open(path, &self.data_options(ready))?;
+        let (mut n_right, mut n_inputs) = (0u64, 0u64);
+        for_each_batch(
+            &executor,
+            || {
+                let batch = ready.items.next(&mut data)?;
+                Ok(batch.map(|Batch { inputs, n, labels }| (inputs, (n, labels))))
+            },
+            |(n, labels), outputs| -> Result<(), CliError> {
+                let values = outputs.get(output).map(|t| numbers(&t.values)).unwrap_or_default();
+                let n_classes = (values.len() / n.max(1)).max(1);
+                for (scores, label) in values.chunks(n_classes).zip(&labels) {
+                    n_right += u64::from(top_class(scores) == Some(*label as usize));
+                }
+                n_inputs += n as u64;
+                Ok(())
+            },
+        )?;
+        Ok(100.0 * n_right as f64 / n_inputs.max(1) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What `--vary` takes.
+
+    use super::*;
+
+    #[test]
+    fn values_are_listed_or_a_range() {
+        let values = |text: &str| parse_vary(text).map(|vary| vary.values);
+        assert_eq!(values("readout.adc_bits=4..6").unwrap(), ["4", "5", "6"]);
+        assert_eq!(values("pe.inputs=64, 128").unwrap(), ["64", "128"]);
+        assert_eq!(values("cell.relaxation_sd_us=0.1,0.2").unwrap(), ["0.1", "0.2"]);
+        for wrong in ["pe.inputs", "pe.inputs=", "pe.inputs=1,,2", "=1", "a=6..4", "a=x..4"] {
+            assert!(parse_vary(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! From counts and a target's rates to picoseconds.
+
+use super::network::{CrossbarWork, Drive};
+use crate::target::{Rates, Target};
+
+/// Picoseconds of a nanosecond.
+const PS_PER_NS: f64 = 1000.0;
+
+/// How long things take. Times are whole picoseconds, so that sums of them do
+/// not depend on their order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    pub cycle_ps: u64,
+    pub rates: Rates,
+}
+
+impl Clock {
+    /// Cycles may be shorter than those of the target's file only where a
+    /// plan says so, whose own length counts.
+    pub(crate) fn new(cycle_ns: f64, target: &Target) -> Self {
+        Self { cycle_ps: rounded(cycle_ns * PS_PER_NS).max(1), rates: target.rates }
+    }
+
+    /// Driving and converting so many positions.
+    pub(super) fn drive_ps(&self, drive: &Drive, n_positions: u64) -> u64 {
+        let rounds = n_positions.saturating_mul(drive.n_planes).saturating_mul(drive.n_rounds);
+        rounds.saturating_mul(self.cycle_ps).saturating_add(self.switch_ps(drive, n_positions))
+    }
+
+    /// Of that, switching multiplexers: where a plane takes several rounds,
+    /// each round begins by switching.
+    pub(super) fn switch_ps(&self, drive: &Drive, n_positions: u64) -> u64 {
+        let switch_ps = rounded(self.rates.multiplexer_ns_per_switch * PS_PER_NS);
+        let switches = if drive.n_rounds > 1 { drive.n_planes * drive.n_rounds } else { 0 };
+        n_positions.saturating_mul(switches).saturating_mul(switch_ps)
+    }
+
+    /// Shifting and adding what was converted; `None` without limit.
+    pub(super) fn shift_and_add_ps(&self, drive: &Drive, n_positions: u64) -> Option<u64> {
+        let per_cycle = self.rates.shift_and_add_per_cycle?;
+        let n = n_positions.saturating_mul(drive.n_planes).saturating_mul(drive.n_conversions);
+        Some(up(n as f64 / per_cycle * self.cycle_ps as f64))
+    }
+
+    /// Codes on their way to a PE's lines, every position's anew.
+    pub(super) fn code_bits(drive: &Drive, bits: u8, n_positions: u64) -> u64 {
+        n_positions.saturating_mul(drive.n_lines).saturating_mul(bits.into())
+    }
+
+    /// Sums on their way from a PE.
+    pub(super) fn sum_bits(&self, drive: &Drive, n_positions: u64) -> u64 {
+        n_positions.saturating_mul(drive.n_pairs).saturating_mul(self.rates.sum_bits.into())
+    }
+
+    /// So many bits on a link; `None` without limit.
+    pub(super) fn link_ps(&self, bits: u64) -> Option<u64> {
+        self.rates.link_gb_per_s.map(|rate| bits_ps(bits, rate))
+    }
+
+    /// So many bits to or from the buffer; `None` without limit.
+    pub(super) fn buffer_ps(&self, bits: u64) -> Option<u64> {
+        self.rates.buffer_gb_per_s.map(|rate| bits_ps(bits, rate))
+    }
+
+    /// So many operations of the digital unit; `None` without limit.
+    pub(super) fn digital_ps(&self, n_operations: u64) -> Option<u64> {
+        self.rates.digital_gops.map(|gops| up(n_operations as f64 / gops * PS_PER_NS))
+    }
+
+    /// Operations that sum up so many positions: one for each partial sum,
+    /// and a factor and a bias for each result.
+    pub(super) fn sum_operations(work: &CrossbarWork, n_positions: u64) -> u64 {
+        let partial: u64 = partial_sums(work);
+        n_positions.saturating_mul(partial.saturating_add(2 * work.n_columns))
+    }
+}
+
+/// Partial sums of a position: pairs of all its tiles.
+fn partial_sums(work: &CrossbarWork) -> u64 {
+    // Replicas hold the same pairs; those of the first position's are enough.
+    let first = |drive: &&Drive| drive.positions.start == 0 && !drive.positions.is_empty();
+    work.drives.iter().filter(first).map(|drive| drive.n_pairs).sum()
+}
+
+fn bits_ps(bits: u64, gb_per_s: f64) -> u64 {
+    // Gigabytes a second are bytes a nanosecond.
+    up(bits as f64 / 8.0 / gb_per_s * PS_PER_NS)
+}
+
+/// Casts saturate: what takes longer than 200 days takes 200 days.
+fn up(ps: f64) -> u64 {
+    ps.ceil() as u64
+}
+
+fn rounded(ps: f64) -> u64 {
+    ps.round() as u64
+}

@@ -1,0 +1,224 @@
+//! The closed form: latency and interval from a few numbers a layer.
+//!
+//! A layer whose rows become ready evenly between the first and the last works
+//! them off evenly too: its last row is done when its slowest part has worked
+//! through all rows, or one row after its last input came, whichever is later.
+//! The interval of a stream is the work of the busiest resource, which a chip
+//! with enough inputs in flight reaches.
+//!
+//! What is left out is that layers which share a resource wait for each other
+//! while one input is alone on the chip; the work of the busiest resource is a
+//! bound for the latency too, and is taken where it is larger.
+//!
+//! How far it is from the event simulation is a test: within 1 % for the
+//! interval with enough inputs in flight, within 15 % for the latency of the
+//! shipped network and of random ones.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::clock::Clock;
+use super::network::{
+    CrossbarWork, Drive, Network, Node, NodeWork, extent, needed, needed_by, output_axis,
+};
+use super::resource::Resource;
+use crate::entity::TensorId;
+use crate::graph::LayerKind;
+
+/// Latency and interval in ps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Estimate {
+    /// Of one input alone on the chip.
+    pub latency_ps: u64,
+    /// Between inputs of a stream: the work of the busiest resource for one
+    /// input.
+    pub interval_ps: u64,
+    /// The busiest resource; `None` where nothing takes time.
+    pub bottleneck: Option<Resource>,
+    /// Work of all PEs for one input.
+    pub driven_ps: u64,
+    /// Cycles of all PEs for one input.
+    pub pe_cycles: u64,
+    /// Conversions for one input.
+    pub conversions: u64,
+}
+
+/// When a tensor is there: first and last index along an axis, evenly between.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    first_ps: u64,
+    last_ps: u64,
+    /// The axis and its extent.
+    axis: Option<(usize, u64)>,
+}
+
+impl Ready {
+    /// When the indices of a range are there.
+    fn at(&self, indices: impl Fn(usize) -> Range<u64>) -> u64 {
+        let Some((axis, extent)) = self.axis.filter(|(_, extent)| *extent > 1) else {
+            return self.last_ps;
+        };
+        let last = indices(axis).end.clamp(1, extent) - 1;
+        let span = u128::from(self.last_ps - self.first_ps);
+        let part = span * u128::from(last) / u128::from(extent - 1);
+        self.first_ps + part as u64
+    }
+}
+
+/// Estimates a network.
+pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
+    let mut ready: BTreeMap<TensorId, Ready> = BTreeMap::new();
+    let mut busy: BTreeMap<Resource, u64> = BTreeMap::new();
+    let mut latency_ps = 0;
+    for node in &network.nodes {
+        let done = match &node.work {
+            NodeWork::Crossbar(work) => crossbar(network, clock, node, work, &ready, &mut busy),
+            NodeWork::Digital { n_operations } => {
+                let own_ps = clock.digital_ps(*n_operations).unwrap_or(0);
+                *busy.entry(Resource::Digital).or_default() += own_ps;
+                digital(network, node, own_ps, &ready)
+            }
+        };
+        latency_ps = latency_ps.max(done.last_ps);
+        ready.extend(node.outputs.iter().map(|&tensor| (tensor, done)));
+    }
+    let most =
+        busy.iter().filter(|(_, ps)| **ps > 0).max_by_key(|(r, ps)| (**ps, std::cmp::Reverse(**r)));
+    let interval_ps = most.map_or(0, |(_, &ps)| ps);
+    let bottleneck = most.map(|(&resource, _)| resource);
+    let of_pes = busy.iter().filter(|(resource, _)| matches!(resource, Resource::Pe(_)));
+    let drives = network.nodes.iter().flat_map(|node| match &node.work {
+        NodeWork::Crossbar(work) => &work.drives[..],
+        NodeWork::Digital { .. } => &[],
+    });
+    let planes = |drive: &Drive| length(&drive.positions).saturating_mul(drive.n_planes);
+    Estimate {
+        latency_ps: latency_ps.max(interval_ps),
+        interval_ps,
+        bottleneck,
+        driven_ps: of_pes.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
+        pe_cycles: drives.clone().map(|d| planes(d).saturating_mul(d.n_rounds)).sum(),
+        conversions: drives.map(|d| planes(d).saturating_mul(d.n_conversions)).sum(),
+    }
+}
+
+/// When all inputs of a node have what it needs of them.
+fn inputs_at(
+    node: &Node,
+    ready: &BTreeMap<TensorId, Ready>,
+    indices: impl Fn(usize) -> Range<u64>,
+) -> u64 {
+    let known = node.inputs.iter().filter_map(|tensor| ready.get(tensor));
+    known.map(|ready| ready.at(&indices)).max().unwrap_or(0)
+}
+
+fn crossbar(
+    network: &Network<'_>,
+    clock: &Clock,
+    node: &Node,
+    work: &CrossbarWork,
+    ready: &BTreeMap<TensorId, Ready>,
+    busy: &mut BTreeMap<Resource, u64>,
+) -> Ready {
+    let nothing = Ready { first_ps: 0, last_ps: 0, axis: None };
+    let Some(nest) = network.graph.crossbar(node.layer).map(|c| &c.nest) else { return nothing };
+    let n_rows = work.rows.map_or(1, |(_, extent)| extent).max(1);
+    let per_row = (work.n_positions / n_rows).max(1);
+    let needs = |row: u64| {
+        move |axis: usize| needed(nest, work.rows.map(|(rows, _)| rows), axis, &(row..row + 1))
+    };
+    let mut own: BTreeMap<Resource, u64> = BTreeMap::new();
+    for drive in &work.drives {
+        for (resource, ps) in times(clock, drive, work.bits, length(&drive.positions)) {
+            *own.entry(resource).or_default() += ps;
+        }
+    }
+    let digital_ps = clock.digital_ps(work.n_values).unwrap_or(0)
+        + clock.digital_ps(Clock::sum_operations(work, work.n_positions)).unwrap_or(0);
+    let results = work.n_positions * work.n_columns * u64::from(work.bits);
+    *own.entry(Resource::Digital).or_default() += digital_ps;
+    *own.entry(Resource::Buffer).or_default() += clock.buffer_ps(results).unwrap_or(0);
+    // A row passes its stages one after the other; the slowest sets the pace.
+    let longest = |part: fn(&Resource) -> bool| {
+        let of = own.iter().filter(|(resource, _)| part(resource)).map(|(_, &ps)| ps);
+        of.max().unwrap_or(0)
+    };
+    let stages: [fn(&Resource) -> bool; 5] = [
+        |r| matches!(r, Resource::Pe(_) | Resource::Adcs(_)),
+        |r| matches!(r, Resource::ShiftAndAdd(_)),
+        |r| matches!(r, Resource::Link(_)),
+        |r| matches!(r, Resource::Buffer),
+        |r| matches!(r, Resource::Digital),
+    ];
+    let times_ps = stages.map(longest);
+    let pace_ps = times_ps.iter().copied().max().unwrap_or(0);
+    // Replicas have fewer rows each, which take as long.
+    let mut shares: Vec<(u64, u64)> =
+        work.drives.iter().map(|drive| (drive.positions.start, drive.positions.end)).collect();
+    shares.sort_unstable();
+    shares.dedup();
+    let rows_each = n_rows.div_ceil(shares.len().max(1) as u64).max(1);
+    let row_ps: u64 = times_ps.iter().map(|ps| ps / rows_each).sum();
+    let begins = |&(start, _): &(u64, u64)| inputs_at(node, ready, needs(start / per_row));
+    let first_ps = shares.iter().map(begins).min().unwrap_or(0) + row_ps;
+    let worked_off = shares.iter().map(begins).max().unwrap_or(0)
+        + pace_ps.saturating_sub(pace_ps / rows_each)
+        + row_ps;
+    let after_last = inputs_at(node, ready, needs(n_rows - 1)) + row_ps;
+    for (resource, ps) in own {
+        *busy.entry(resource).or_default() += ps;
+    }
+    let axis = work.rows.and_then(|(rows, n)| Some((output_axis(nest, rows)?, n)));
+    let last_ps = worked_off.max(after_last).max(first_ps);
+    Ready { first_ps, last_ps, axis }
+}
+
+/// What so many positions of a group of tiles take of each resource.
+fn times(
+    clock: &Clock,
+    drive: &Drive,
+    bits: u8,
+    n_positions: u64,
+) -> impl Iterator<Item = (Resource, u64)> {
+    let codes = Clock::code_bits(drive, bits, n_positions);
+    let sums = clock.sum_bits(drive, n_positions);
+    let driven = clock.drive_ps(drive, n_positions);
+    let link = clock.link_ps(codes).unwrap_or(0) + clock.link_ps(sums).unwrap_or(0);
+    let set = clock.rates.pes_per_adc_set;
+    let mut times = vec![
+        (Resource::Pe(drive.pe), driven),
+        (Resource::ShiftAndAdd(drive.pe), clock.shift_and_add_ps(drive, n_positions).unwrap_or(0)),
+        (Resource::Link(drive.pe), link),
+        (Resource::Buffer, clock.buffer_ps(codes).unwrap_or(0)),
+    ];
+    if set > 1 {
+        times.push((Resource::Adcs(drive.pe.0 / set), driven));
+    }
+    times.into_iter()
+}
+
+fn digital(
+    network: &Network<'_>,
+    node: &Node,
+    own_ps: u64,
+    ready: &BTreeMap<TensorId, Ready>,
+) -> Ready {
+    let all = |_: usize| 0..u64::MAX;
+    let barrier_ps = inputs_at(node, ready, all) + own_ps;
+    let barrier = Ready { first_ps: barrier_ps, last_ps: barrier_ps, axis: None };
+    let LayerKind::Digital(layer) = &network.graph.layer(node.layer).kind else { return barrier };
+    let axis = node.inputs.iter().find_map(|tensor| ready.get(tensor)?.axis);
+    let Some((axis, _)) = axis else { return barrier };
+    let reach = layer.reach.get(axis).filter(|reach| **reach != crate::graph::AxisReach::All);
+    let output = node.outputs.first().and_then(|&t| extent(network.graph, t, axis));
+    let (Some(&reach), Some(n)) = (reach, output.filter(|n| *n > 1)) else { return barrier };
+    let needs = |index: u64| move |_: usize| needed_by(reach, &(index..index + 1));
+    let (row_ps, rest_ps) = (own_ps / n, own_ps - own_ps / n);
+    let first_ps = inputs_at(node, ready, needs(0)) + row_ps;
+    let last_ps = (first_ps + rest_ps).max(inputs_at(node, ready, needs(n - 1)) + row_ps);
+    Ready { first_ps, last_ps, axis: Some((axis, n)) }
+}
+
+fn length(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
+}

@@ -1,0 +1,448 @@
+//! The jobs of one input: which resource each takes for how long, and which
+//! jobs it waits for.
+//!
+//! ```text
+//! rows of the input tensor -> encode -> buffer, link -> PE -> shift-and-add, link -\
+//!                                                       (every group of tiles)     sum -> buffer -> rows
+//! ```
+//!
+//! A layer works row by row: a row is one turn of the outermost loop over its
+//! output positions, or several turns where rows would be too many. A row is
+//! begun when those rows of its inputs are there that it needs, which loop
+//! nests and windows say, and it is handed on whole. Where an operator may
+//! need anything, its result waits for all of its inputs: such a cut is a
+//! barrier. Resources without limit make no job.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::clock::Clock;
+use super::network::{
+    CrossbarWork, Drive, Network, Node, NodeWork, extent, needed, needed_by, output_axis,
+};
+use super::resource::Resource;
+use crate::entity::{PeId, TensorId};
+use crate::graph::{LayerKind, LoopNest};
+
+/// More jobs than this are made fewer by handing on several rows at a time.
+const JOBS_MAX: u64 = 1 << 20;
+
+/// What a job does, for a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    Wait,
+    Encode,
+    FetchCodes,
+    SendCodes,
+    Waves,
+    ShiftAndAdd,
+    SendSums,
+    Sum,
+    StoreResults,
+    Digital,
+}
+
+/// One job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    /// Index of its resource; `None` for what takes no time.
+    pub resource: Option<u32>,
+    /// A PE that is held too: that of waves that wait for shared ADCs.
+    pub also: Option<u32>,
+    pub duration_ps: u64,
+    pub task: Task,
+    /// Index of its node.
+    pub node: u32,
+    /// Number of its row.
+    pub row: u32,
+    /// Jobs that it waits for.
+    pub n_before: u32,
+}
+
+/// All jobs of one input, an order in which they can be done.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    pub resources: Vec<Resource>,
+    pub jobs: Vec<Job>,
+    /// Time of multiplexers by resource index of their PE: part of the PE's.
+    pub switching: BTreeMap<PeId, u64>,
+    /// Rows handed on at a time.
+    pub rows_at_once: u64,
+    first_successor: Vec<u32>,
+    successors: Vec<u32>,
+}
+
+impl Jobs {
+    pub(super) fn new(network: &Network<'_>, clock: &Clock) -> Self {
+        let mut rows_at_once = 1;
+        while n_jobs(network, clock, rows_at_once) > JOBS_MAX && rows_at_once < 1 << 20 {
+            rows_at_once *= 2;
+        }
+        let mut builder = Builder {
+            network,
+            clock,
+            rows_at_once,
+            jobs: Vec::new(),
+            edges: Vec::new(),
+            resources: BTreeMap::new(),
+            order: Vec::new(),
+            tensors: BTreeMap::new(),
+            switching: BTreeMap::new(),
+        };
+        for (index, node) in network.nodes.iter().enumerate() {
+            builder.node(index as u32, node);
+        }
+        builder.finish()
+    }
+
+    /// Jobs that wait for this one.
+    pub(super) fn after(&self, job: u32) -> &[u32] {
+        let job = job as usize;
+        let (from, to) = (self.first_successor[job], self.first_successor[job + 1]);
+        &self.successors[from as usize..to as usize]
+    }
+}
+
+/// About how many jobs there will be.
+fn n_jobs(network: &Network<'_>, clock: &Clock, rows_at_once: u64) -> u64 {
+    let rates = &clock.rates;
+    let limited = [rates.link_gb_per_s, rates.link_gb_per_s, rates.buffer_gb_per_s];
+    let stages =
+        1 + limited.iter().flatten().count() + usize::from(rates.shift_and_add_per_cycle.is_some());
+    let jobs = |node: &Node| match &node.work {
+        NodeWork::Crossbar(work) => {
+            let n_rows = n_granules(work, rows_at_once);
+            let per_row: u64 = 3 + work.drives.len() as u64 * stages as u64;
+            // Replicas share the rows among them.
+            let replicas = work.drives.iter().map(|d| (d.positions.start, d.positions.end));
+            let mut replicas: Vec<_> = replicas.collect();
+            replicas.sort_unstable();
+            replicas.dedup();
+            n_rows.saturating_mul(per_row) / (replicas.len() as u64).max(1)
+        }
+        NodeWork::Digital { .. } => 1,
+    };
+    network.nodes.iter().map(jobs).fold(0, u64::saturating_add)
+}
+
+/// Rows of a layer that are handed on.
+pub(super) fn n_granules(work: &CrossbarWork, rows_at_once: u64) -> u64 {
+    work.rows.map_or(1, |(_, extent)| extent.div_ceil(rows_at_once))
+}
+
+/// When a tensor is there: a job for every run of indices along one axis.
+#[derive(Debug, Clone)]
+struct Rows {
+    /// The axis, and how many indices each job but the last stands for; `None`
+    /// where all of it comes at once.
+    axis: Option<(usize, u64)>,
+    jobs: Range<u32>,
+    /// A job that waits for all of it, once somebody needs one.
+    whole: Option<u32>,
+}
+
+struct Builder<'a> {
+    network: &'a Network<'a>,
+    clock: &'a Clock,
+    rows_at_once: u64,
+    jobs: Vec<Job>,
+    /// From, to.
+    edges: Vec<(u32, u32)>,
+    resources: BTreeMap<Resource, u32>,
+    order: Vec<Resource>,
+    tensors: BTreeMap<TensorId, Rows>,
+    switching: BTreeMap<PeId, u64>,
+}
+
+impl Builder<'_> {
+    fn node(&mut self, index: u32, node: &Node) {
+        match &node.work {
+            NodeWork::Crossbar(work) => self.crossbar(index, node, work),
+            NodeWork::Digital { n_operations } => self.digital(index, node, *n_operations),
+        }
+    }
+
+    fn crossbar(&mut self, index: u32, node: &Node, work: &CrossbarWork) {
+        let Some(nest) = self.network.graph.crossbar(node.layer).map(|c| &c.nest) else { return };
+        let n_rows = n_granules(work, self.rows_at_once);
+        let extent = work.rows.map_or(1, |(_, extent)| extent);
+        let positions_per_row = work.n_positions / extent.max(1);
+        let counters =
+            |row: u64| row * self.rows_at_once..extent.min((row + 1) * self.rows_at_once);
+        let rows: Vec<Range<u64>> = (0..n_rows).map(counters).collect();
+        let mut done = Vec::with_capacity(rows.len());
+        for (row, counters) in rows.iter().enumerate() {
+            let row = row as u32;
+            let here = self.waiting(index, row, node, |axis| {
+                needed(nest, work.rows.map(|(rows, _)| rows), axis, counters)
+            });
+            let operations = share(work.n_values, n_rows, row.into());
+            let coded = self.limited(
+                Some(Resource::Digital),
+                self.clock.digital_ps(operations),
+                Task::Encode,
+                (index, row),
+                here,
+            );
+            let positions = counters.start * positions_per_row..counters.end * positions_per_row;
+            let n_positions = positions.end - positions.start;
+            let mut summed = Vec::new();
+            for drive in &work.drives {
+                let n = overlap(&drive.positions, &positions);
+                if n > 0 {
+                    summed.push(self.drive((index, row), drive, work.bits, n, coded));
+                }
+            }
+            let operations = Clock::sum_operations(work, n_positions);
+            let sum = self.push(None, 0, Task::Wait, (index, row), &summed);
+            let sum = self.limited(
+                Some(Resource::Digital),
+                self.clock.digital_ps(operations),
+                Task::Sum,
+                (index, row),
+                sum,
+            );
+            let bits = n_positions * work.n_columns * u64::from(work.bits);
+            let stored = self.limited(
+                Some(Resource::Buffer),
+                self.clock.buffer_ps(bits),
+                Task::StoreResults,
+                (index, row),
+                sum,
+            );
+            done.push(stored);
+        }
+        self.give(index, node, self.axis_given(nest, work, node), &done);
+    }
+
+    /// The axis along which a layer's rows are handed on.
+    fn axis_given(
+        &self,
+        nest: &LoopNest,
+        work: &CrossbarWork,
+        node: &Node,
+    ) -> Option<(usize, u64)> {
+        let (rows, n) = work.rows?;
+        let axis = output_axis(nest, rows)?;
+        let whole = node.outputs.iter().all(|&t| extent(self.network.graph, t, axis) == Some(n));
+        whole.then_some((axis, self.rows_at_once))
+    }
+
+    /// A row of positions through a group of tiles; gives its last job.
+    fn drive(&mut self, at: (u32, u32), drive: &Drive, bits: u8, n: u64, coded: u32) -> u32 {
+        let clock = self.clock;
+        let pe = drive.pe;
+        let codes = Clock::code_bits(drive, bits, n);
+        let (buffer, link) = (Some(Resource::Buffer), Some(Resource::Link(pe)));
+        let fetched = self.limited(buffer, clock.buffer_ps(codes), Task::FetchCodes, at, coded);
+        let sent = self.limited(link, clock.link_ps(codes), Task::SendCodes, at, fetched);
+        let own = self.resource(Resource::Pe(pe));
+        let set = clock.rates.pes_per_adc_set;
+        let (resource, also) = match set {
+            0 | 1 => (own, None),
+            set => (self.resource(Resource::Adcs(pe.0 / set)), Some(own)),
+        };
+        let driven = self.push(Some(resource), clock.drive_ps(drive, n), Task::Waves, at, &[sent]);
+        self.jobs[driven as usize].also = also;
+        let switching = clock.switch_ps(drive, n);
+        if switching > 0 {
+            *self.switching.entry(pe).or_default() += switching;
+        }
+        let adders = Some(Resource::ShiftAndAdd(pe));
+        let added =
+            self.limited(adders, clock.shift_and_add_ps(drive, n), Task::ShiftAndAdd, at, driven);
+        let sums = clock.sum_bits(drive, n);
+        self.limited(link, clock.link_ps(sums), Task::SendSums, at, added)
+    }
+
+    fn digital(&mut self, index: u32, node: &Node, n_operations: u64) {
+        let LayerKind::Digital(layer) = &self.network.graph.layer(node.layer).kind else { return };
+        let axis = self.axis_kept(node, &layer.reach);
+        let n_rows = axis.map_or(1, |(_, per, extent)| extent.div_ceil(per));
+        let mut done = Vec::new();
+        for row in 0..n_rows {
+            let indices =
+                axis.map_or(0..1, |(_, per, extent)| row * per..extent.min((row + 1) * per));
+            let reach = |given: usize| match axis {
+                Some((axis, ..)) if axis == given => {
+                    layer.reach.get(given).map_or(0..u64::MAX, |r| needed_by(*r, &indices))
+                }
+                _ => 0..u64::MAX,
+            };
+            let here = self.waiting(index, row as u32, node, reach);
+            let operations = share(n_operations, n_rows, row);
+            done.push(self.limited(
+                Some(Resource::Digital),
+                self.clock.digital_ps(operations),
+                Task::Digital,
+                (index, row as u32),
+                here,
+            ));
+        }
+        self.give(index, node, axis.map(|(axis, per, _)| (axis, per)), &done);
+    }
+
+    /// The axis along which a digital layer's inputs come and it can give its
+    /// result, in which runs, and its extent.
+    fn axis_kept(
+        &self,
+        node: &Node,
+        reach: &[crate::graph::AxisReach],
+    ) -> Option<(usize, u64, u64)> {
+        let rows = node.inputs.iter().filter_map(|tensor| self.tensors.get(tensor));
+        let (axis, _) = rows.clone().find_map(|rows| rows.axis)?;
+        let given = reach.get(axis)?;
+        if *given == crate::graph::AxisReach::All {
+            return None;
+        }
+        let n_rows = rows
+            .filter(|rows| rows.axis.is_some_and(|(own, _)| own == axis))
+            .map(|rows| u64::from(rows.jobs.end - rows.jobs.start))
+            .max()?;
+        let output = *node.outputs.first()?;
+        let extent = extent(self.network.graph, output, axis)?;
+        (extent > 1).then(|| (axis, extent.div_ceil(n_rows.min(extent)), extent))
+    }
+
+    /// A job that waits for the rows of all inputs that it needs.
+    fn waiting(
+        &mut self,
+        index: u32,
+        row: u32,
+        node: &Node,
+        needs: impl Fn(usize) -> Range<u64>,
+    ) -> u32 {
+        let mut before = Vec::new();
+        for tensor in &node.inputs {
+            let Some(rows) = self.tensors.get(tensor).cloned() else { continue };
+            let n = u64::from(rows.jobs.end - rows.jobs.start);
+            let range = match rows.axis {
+                Some((axis, per)) => {
+                    let indices = needs(axis);
+                    let first = (indices.start / per).min(n - 1);
+                    let end = indices.end.div_ceil(per).clamp(first + 1, n);
+                    first..end
+                }
+                None => 0..n,
+            };
+            if range == (0..n) && n > 1 {
+                before.push(self.whole(*tensor, &rows));
+            } else {
+                before.extend(range.map(|row| rows.jobs.start + row as u32));
+            }
+        }
+        before.sort_unstable();
+        before.dedup();
+        self.push(None, 0, Task::Wait, (index, row), &before)
+    }
+
+    /// The job that waits for all of a tensor.
+    fn whole(&mut self, tensor: TensorId, rows: &Rows) -> u32 {
+        if let Some(job) = rows.whole {
+            return job;
+        }
+        let first = self.jobs[rows.jobs.start as usize];
+        let all: Vec<u32> = rows.jobs.clone().collect();
+        let job = self.push(None, 0, Task::Wait, (first.node, first.row), &all);
+        if let Some(rows) = self.tensors.get_mut(&tensor) {
+            rows.whole = Some(job);
+        }
+        job
+    }
+
+    /// Says when the outputs of a node are there.
+    fn give(&mut self, index: u32, node: &Node, axis: Option<(usize, u64)>, done: &[u32]) {
+        for &tensor in &node.outputs {
+            let start = self.jobs.len() as u32;
+            match axis {
+                Some(_) => {
+                    for (row, &job) in done.iter().enumerate() {
+                        self.push(None, 0, Task::Wait, (index, row as u32), &[job]);
+                    }
+                }
+                None => {
+                    self.push(None, 0, Task::Wait, (index, 0), done);
+                }
+            }
+            let jobs = start..self.jobs.len() as u32;
+            self.tensors.insert(tensor, Rows { axis, jobs, whole: None });
+        }
+    }
+
+    /// A job on a resource, or the job before where the resource has no limit.
+    fn limited(
+        &mut self,
+        resource: Option<Resource>,
+        duration_ps: Option<u64>,
+        task: Task,
+        at: (u32, u32),
+        before: u32,
+    ) -> u32 {
+        match (resource, duration_ps) {
+            (Some(resource), Some(duration_ps)) if duration_ps > 0 => {
+                let resource = self.resource(resource);
+                self.push(Some(resource), duration_ps, task, at, &[before])
+            }
+            _ => before,
+        }
+    }
+
+    fn resource(&mut self, resource: Resource) -> u32 {
+        let next = self.order.len() as u32;
+        *self.resources.entry(resource).or_insert_with(|| {
+            self.order.push(resource);
+            next
+        })
+    }
+
+    fn push(
+        &mut self,
+        resource: Option<u32>,
+        duration_ps: u64,
+        task: Task,
+        (node, row): (u32, u32),
+        before: &[u32],
+    ) -> u32 {
+        let id = self.jobs.len() as u32;
+        self.edges.extend(before.iter().map(|&job| (job, id)));
+        let n_before = before.len() as u32;
+        self.jobs.push(Job { resource, also: None, duration_ps, task, node, row, n_before });
+        id
+    }
+
+    fn finish(self) -> Jobs {
+        let n = self.jobs.len();
+        let mut first_successor = vec![0u32; n + 1];
+        for &(from, _) in &self.edges {
+            first_successor[from as usize + 1] += 1;
+        }
+        for index in 0..n {
+            first_successor[index + 1] += first_successor[index];
+        }
+        let mut next = first_successor.clone();
+        let mut successors = vec![0u32; self.edges.len()];
+        for &(from, to) in &self.edges {
+            let place = &mut next[from as usize];
+            successors[*place as usize] = to;
+            *place += 1;
+        }
+        Jobs {
+            resources: self.order,
+            jobs: self.jobs,
+            switching: self.switching,
+            rows_at_once: self.rows_at_once,
+            first_successor,
+            successors,
+        }
+    }
+}
+
+/// The part of a total that falls on one of `n`, so that all parts add up.
+fn share(total: u64, n: u64, nth: u64) -> u64 {
+    let bound = |nth: u64| (u128::from(total) * u128::from(nth) / u128::from(n.max(1))) as u64;
+    bound(nth + 1) - bound(nth)
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> u64 {
+    a.end.min(b.end).saturating_sub(a.start.max(b.start))
+}

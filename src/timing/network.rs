@@ -1,0 +1,291 @@
+//! What has to be timed: layers in the order in which they can be worked on,
+//! with what each asks of the PEs and of the digital unit for one input.
+//!
+//! It is read from a plan, or from a mapping alone, which is how mappings are
+//! compared before a plan is made of one.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::entity::{LayerId, PeId, TensorId};
+use crate::graph::{AxisReach, Extent, LayerGraph, LayerKind, LoopNest, LoopRef};
+use crate::mapping::{Mapping, WeightTile, length};
+use crate::schedule::{ExecutionPlan, StepKind, Work, work};
+use crate::target::{Subtract, Target};
+
+/// All work of one input.
+#[derive(Debug, Clone)]
+pub(crate) struct Network<'a> {
+    pub graph: &'a LayerGraph,
+    pub nodes: Vec<Node>,
+}
+
+/// A layer at work.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub layer: LayerId,
+    pub inputs: Vec<TensorId>,
+    pub outputs: Vec<TensorId>,
+    pub work: NodeWork,
+}
+
+/// What a layer asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum NodeWork {
+    /// Waves on PEs, their sums added digitally.
+    Crossbar(CrossbarWork),
+    /// Operations of the digital unit.
+    Digital { n_operations: u64 },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct CrossbarWork {
+    pub drives: Vec<Drive>,
+    /// Bits of a code.
+    pub bits: u8,
+    pub n_positions: u64,
+    /// Results of a position.
+    pub n_columns: u64,
+    /// Values of the input tensor, each of which becomes a code once.
+    pub n_values: u64,
+    /// The loop over output positions whose counters are handed on one after
+    /// the other, and its extent; `None` for a single position.
+    pub rows: Option<(usize, u64)>,
+}
+
+/// Tiles of one PE driven together: a step of waves.
+#[derive(Debug, Clone)]
+pub(crate) struct Drive {
+    pub pe: PeId,
+    pub positions: Range<u64>,
+    pub n_lines: u64,
+    pub n_pairs: u64,
+    pub n_planes: u64,
+    /// Cycles that converting a plane takes.
+    pub n_rounds: u64,
+    /// Conversions of a plane.
+    pub n_conversions: u64,
+}
+
+impl<'a> Network<'a> {
+    /// The work that a plan's steps are.
+    pub(crate) fn of_plan(plan: &ExecutionPlan, graph: &'a LayerGraph) -> Self {
+        let mut drives: BTreeMap<LayerId, Vec<Drive>> = BTreeMap::new();
+        let mut nodes = Vec::new();
+        for step in plan.steps.values() {
+            match &step.kind {
+                StepKind::Digital { inputs, outputs } => {
+                    nodes.extend(stage(graph, inputs, outputs));
+                }
+                StepKind::Encode { .. } => {}
+                StepKind::Waves { layer, tiles, positions, planes, conversions } => {
+                    let places = tiles.iter().filter_map(|&tile| plan.tiles.get(tile));
+                    let places: Vec<&WeightTile> = places.map(|tile| &tile.place).collect();
+                    let Some(first) = places.first() else { continue };
+                    drives.entry(*layer).or_default().push(Drive {
+                        pe: first.pe,
+                        positions: positions.start.into()..positions.end.into(),
+                        n_lines: first.n_inputs().into(),
+                        n_pairs: places.iter().map(|place| u64::from(place.n_pairs())).sum(),
+                        n_planes: planes.len() as u64,
+                        n_rounds: conversions.len() as u64,
+                        n_conversions: conversions.iter().map(|r| u64::from(length(r))).sum(),
+                    });
+                }
+                StepKind::Sum { layer, .. } => {
+                    let bits = plan.layers.get(layer).map_or(1, |layer| layer.coding.bits);
+                    let drives = drives.remove(layer).unwrap_or_default();
+                    nodes.extend(crossbar(graph, *layer, drives, bits));
+                }
+            }
+        }
+        Self { graph, nodes }
+    }
+
+    /// The work that a mapping would be on a target, codes of all inputs as
+    /// wide as the target's.
+    pub(crate) fn of_mapping(mapping: &Mapping, graph: &'a LayerGraph, target: &Target) -> Self {
+        let mut tiles: BTreeMap<LayerId, Vec<&WeightTile>> = BTreeMap::new();
+        for tile in mapping.tiles.values() {
+            tiles.entry(tile.layer).or_default().push(tile);
+        }
+        let bits = target.readout.input_bits;
+        let mut nodes = Vec::new();
+        for item in work(graph) {
+            match item {
+                Work::Stage(stage_) => nodes.extend(stage(graph, &stage_.inputs, &stage_.outputs)),
+                Work::Crossbar(layer) => {
+                    let matrix = graph.matrix_of(layer);
+                    let n_positions =
+                        graph.crossbar(layer).map_or(0, |c| c.nest.positions_per_input() as u64);
+                    let n_replicas = mapping.replicas.get(&matrix).copied().unwrap_or(1);
+                    let own = tiles.get(&matrix).map_or(&[][..], |tiles| tiles);
+                    let drives = drives_of(own, n_positions, n_replicas, target);
+                    nodes.extend(crossbar(graph, layer, drives, bits));
+                }
+            }
+        }
+        Self { graph, nodes }
+    }
+}
+
+/// Tiles that share lines and inputs are driven together, as the schedule does
+/// it; replicas share the positions.
+fn drives_of(
+    tiles: &[&WeightTile],
+    n_positions: u64,
+    n_replicas: u32,
+    target: &Target,
+) -> Vec<Drive> {
+    let mut groups: BTreeMap<(u32, PeId, u32, u32, u32), Drive> = BTreeMap::new();
+    let n_replicas = u64::from(n_replicas.max(1));
+    let bound =
+        |replica: u64| replica * (n_positions / n_replicas) + replica.min(n_positions % n_replicas);
+    for tile in tiles {
+        let replica = u64::from(tile.replica);
+        let key = (tile.replica, tile.pe, tile.input_line, tile.groups.start, tile.rows.start);
+        let drive = groups.entry(key).or_insert_with(|| Drive {
+            pe: tile.pe,
+            positions: bound(replica)..bound(replica + 1),
+            n_lines: tile.n_inputs().into(),
+            n_pairs: 0,
+            n_planes: target.readout.input_bits.into(),
+            n_rounds: 0,
+            n_conversions: 0,
+        });
+        drive.n_pairs += u64::from(tile.n_pairs());
+    }
+    let per_cycle = u64::from(target.readout.lines_converted_per_cycle().max(1));
+    for drive in groups.values_mut() {
+        drive.n_conversions = match target.readout.subtract {
+            Subtract::BeforeConversion => drive.n_pairs,
+            Subtract::AfterConversion => 2 * drive.n_pairs,
+        };
+        drive.n_rounds = drive.n_conversions.div_ceil(per_cycle);
+    }
+    groups.into_values().collect()
+}
+
+fn crossbar(graph: &LayerGraph, layer: LayerId, drives: Vec<Drive>, bits: u8) -> Option<Node> {
+    let nest = &graph.crossbar(layer)?.nest;
+    let (inputs, outputs) = (graph.layer(layer).inputs.clone(), graph.layer(layer).outputs.clone());
+    let work = CrossbarWork {
+        drives,
+        bits,
+        n_positions: nest.positions_per_input() as u64,
+        n_columns: (nest.n_groups() * nest.n_columns()) as u64,
+        n_values: inputs.iter().map(|&tensor| n_elements(graph, tensor)).sum(),
+        rows: rows_of(nest),
+    };
+    Some(Node { layer, inputs, outputs, work: NodeWork::Crossbar(work) })
+}
+
+/// The outermost loop over positions that turns more than once for one input.
+fn rows_of(nest: &LoopNest) -> Option<(usize, u64)> {
+    let extents = nest.positions.iter().map(|extent| extent.for_batch(1).unwrap_or(1) as u64);
+    extents.enumerate().find(|(_, extent)| *extent > 1)
+}
+
+/// The layers of a digital stage, producers first.
+fn stage(graph: &LayerGraph, inputs: &[TensorId], outputs: &[TensorId]) -> Vec<Node> {
+    let mut found = Vec::new();
+    let mut open: Vec<TensorId> = outputs.to_vec();
+    while let Some(tensor) = open.pop() {
+        let producer = graph.producer(tensor).filter(|_| !inputs.contains(&tensor));
+        let Some(layer) = producer.filter(|layer| !found.contains(layer)) else { continue };
+        if matches!(graph.layer(layer).kind, LayerKind::Digital(_)) {
+            found.push(layer);
+            open.extend(&graph.layer(layer).inputs);
+        }
+    }
+    // Ids count in an order in which layers can be executed.
+    found.sort_unstable();
+    found.into_iter().map(|layer| digital(graph, layer)).collect()
+}
+
+/// An operation for each element that is written, or looked at in a window;
+/// two for each multiply-accumulate.
+fn digital(graph: &LayerGraph, id: LayerId) -> Node {
+    let layer = graph.layer(id);
+    let written: u64 = layer.outputs.iter().map(|&tensor| n_elements(graph, tensor)).sum();
+    let read: u64 = layer.inputs.iter().map(|&tensor| n_elements(graph, tensor)).sum();
+    let n_operations = match &layer.kind {
+        LayerKind::Digital(digital) => {
+            let window: u64 = digital.reach.iter().map(|reach| window(*reach)).product();
+            let by_place = !digital.reach.is_empty() && !digital.reach.contains(&AxisReach::All);
+            let elements = if by_place { written * window } else { written.max(read) };
+            elements.max(digital.macs_per_input.saturating_mul(2))
+        }
+        LayerKind::Crossbar(_) => 0,
+    };
+    Node {
+        layer: id,
+        inputs: layer.inputs.clone(),
+        outputs: layer.outputs.clone(),
+        work: NodeWork::Digital { n_operations },
+    }
+}
+
+fn window(reach: AxisReach) -> u64 {
+    match reach {
+        AxisReach::Same | AxisReach::All => 1,
+        AxisReach::Window { extent, .. } => extent as u64,
+    }
+}
+
+/// Elements of a tensor for one input; open extents count once.
+fn n_elements(graph: &LayerGraph, tensor: TensorId) -> u64 {
+    let extents = graph.tensors().get(tensor).map_or(&[][..], |info| &info.shape);
+    extents.iter().map(|e| e.for_batch(1).unwrap_or(1) as u64).fold(1, u64::saturating_mul)
+}
+
+/// Extent of a tensor's axis for one input.
+pub(super) fn extent(graph: &LayerGraph, tensor: TensorId, axis: usize) -> Option<u64> {
+    let extent: &Extent = graph.tensors().get(tensor)?.shape.get(axis)?;
+    extent.for_batch(1).map(|n| n as u64)
+}
+
+/// The axis of a crossbar layer's output that its rows walk, if each row is
+/// one index of it.
+pub(super) fn output_axis(nest: &LoopNest, rows: usize) -> Option<usize> {
+    let own = LoopRef::Position(rows);
+    let walks = |axis: &crate::graph::AxisIndex| axis.terms.iter().any(|(l, _)| *l == own);
+    let axis = nest.output.iter().position(walks)?;
+    (nest.output[axis].terms == [(own, 1)] && nest.output[axis].padding == 0).then_some(axis)
+}
+
+/// Indices along an axis of the input that rows of output positions need.
+pub(super) fn needed(
+    nest: &LoopNest,
+    rows: Option<usize>,
+    axis: usize,
+    counters: &Range<u64>,
+) -> Range<u64> {
+    let Some(index) = nest.input.get(axis) else { return 0..u64::MAX };
+    let (mut first, mut last) = (0, 0);
+    for &(own, stride) in &index.terms {
+        let stride = stride as u64;
+        if rows.is_some_and(|rows| own == LoopRef::Position(rows)) {
+            first += counters.start * stride;
+            last += counters.end.saturating_sub(1) * stride;
+        } else {
+            last += (nest.extent(own, 1).unwrap_or(1) as u64).saturating_sub(1) * stride;
+        }
+    }
+    let padding = index.padding as u64;
+    first.saturating_sub(padding)..(last + 1).saturating_sub(padding)
+}
+
+/// Indices along an axis of the input that indices of a digital layer's
+/// output need.
+pub(super) fn needed_by(reach: AxisReach, indices: &Range<u64>) -> Range<u64> {
+    match reach {
+        AxisReach::Same => indices.clone(),
+        AxisReach::All => 0..u64::MAX,
+        AxisReach::Window { extent, stride, padding } => {
+            let (extent, stride, padding) = (extent as u64, stride as u64, padding as u64);
+            let last = indices.end.saturating_sub(1) * stride + extent;
+            (indices.start * stride).saturating_sub(padding)..last.saturating_sub(padding)
+        }
+    }
+}

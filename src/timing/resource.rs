@@ -1,0 +1,62 @@
+//! What work waits for.
+
+use std::fmt;
+
+use crate::entity::PeId;
+
+/// A part of the chip that does one thing at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// A PE, driven and converted.
+    Pe(PeId),
+    /// ADCs that several PEs take turns on, by number.
+    Adcs(u32),
+    /// Multiplexers of a PE, part of the time for which it is driven.
+    Multiplexers(PeId),
+    /// Shift-and-add of a PE.
+    ShiftAndAdd(PeId),
+    /// Link between a PE and the rest of the chip.
+    Link(PeId),
+    /// The chip's buffer of activations.
+    Buffer,
+    /// The chip's digital unit.
+    Digital,
+}
+
+impl Resource {
+    /// What kind of part it is, in the plural.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Pe(_) => "PEs",
+            Self::Adcs(_) => "ADC sets",
+            Self::Multiplexers(_) => "multiplexers",
+            Self::ShiftAndAdd(_) => "shift-and-add",
+            Self::Link(_) => "links",
+            Self::Buffer => "buffer",
+            Self::Digital => "digital unit",
+        }
+    }
+
+    /// The number among those of its kind.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Pe(pe) | Self::Multiplexers(pe) | Self::ShiftAndAdd(pe) | Self::Link(pe) => pe.0,
+            Self::Adcs(n) => n,
+            Self::Buffer | Self::Digital => 0,
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pe(pe) => write!(f, "{pe}"),
+            Self::Adcs(n) => write!(f, "ADC set {n}"),
+            Self::Multiplexers(pe) => write!(f, "multiplexers of {pe}"),
+            Self::ShiftAndAdd(pe) => write!(f, "shift-and-add of {pe}"),
+            Self::Link(pe) => write!(f, "link of {pe}"),
+            Self::Buffer => f.write_str("the buffer"),
+            Self::Digital => f.write_str("the digital unit"),
+        }
+    }
+}
