@@ -292,7 +292,9 @@ impl Laws<'_> {
         if let [Some(high), Some(low)] = keys.map(|key| self.sound::<f64>(key))
             && high + low > 1.0
         {
-            self.fault(keys, FaultKind::MoreThanAllStuck { share: high + low });
+            // As people would add them up.
+            let share = ((high + low) * 1e6).round() / 1e6;
+            self.fault(keys, FaultKind::MoreThanAllStuck { share });
         }
     }
 
