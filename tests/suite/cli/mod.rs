@@ -4,6 +4,7 @@
 //! Every command runs in a folder of its own and names files relative to it,
 //! so no message depends on where that folder is.
 
+mod explored;
 mod interrupted;
 mod numbers;
 mod refused_data;
