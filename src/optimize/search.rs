@@ -11,7 +11,7 @@ use crate::timing::Resource;
 
 /// Placements that one search may try, tiles times PEs: placing takes about
 /// as long for each of these, and all of it some seconds.
-const WORK_MAX: u64 = 400_000_000;
+const WORK_MAX: u64 = 100_000_000;
 
 /// Steps that find nothing better before a climb ends.
 const FAILURES_MAX: usize = 8;

@@ -5,6 +5,7 @@
 //! so no message depends on where that folder is.
 
 mod chips;
+mod explored;
 mod interrupted;
 mod numbers;
 mod refused_data;

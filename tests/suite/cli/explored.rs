@@ -1,0 +1,92 @@
+//! Timelines, energies, filled chips and explorations as a user gets them.
+
+use serde_json::Value;
+
+use super::Desk;
+
+#[test]
+fn a_report_tells_time_and_writes_a_timeline() {
+    let desk = Desk::new();
+    let report = desk.json("report good.plan --in-flight 3 --trace timeline.json");
+    let timing = &report["timing"];
+    assert_eq!(timing["in_flight"], 3);
+    let (latency, interval) = (&timing["latency_us"], &timing["interval_us"]);
+    assert!(latency.as_f64().unwrap() >= interval.as_f64().unwrap(), "{timing}");
+    // conv1: 676 positions of 8 planes of 50 ns.
+    assert_eq!(interval.as_f64().unwrap(), 270.4);
+    assert!(timing["bottleneck"].as_str().unwrap().starts_with("pe"));
+    let timeline: Value = serde_json::from_slice(&desk.read("timeline.json")).unwrap();
+    let inputs = timeline["traceEvents"].as_array().unwrap().iter();
+    let last = inputs.filter_map(|event| event["args"]["input"].as_u64()).max();
+    assert_eq!(last, Some(2));
+    // It may not take the place of the plan.
+    let output = desk.ohmc("report good.plan --trace good.plan");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn energy_is_counted_when_it_is_asked_for() {
+    let desk = Desk::new();
+    let eval = "eval good.plan --data digits --limit 20 --no-float";
+    assert_eq!(desk.json(eval)["energy"], Value::Null);
+    let energy = &desk.json(&format!("{eval} --energy"))["energy"];
+    let pj = energy["array_physics_pj_per_input"].as_f64().unwrap();
+    let at_most = desk.json("report good.plan")["physics"]["array_pj_per_input_max"].clone();
+    assert!(pj > 0.0 && pj < at_most.as_f64().unwrap(), "{pj} of {at_most}");
+    let layers = energy["layers"].as_array().unwrap();
+    let sum: f64 = layers.iter().map(|layer| layer["pj_per_input"].as_f64().unwrap()).sum();
+    assert!((sum / pj - 1.0).abs() < 1e-9);
+    // The ideal target has no figures of its own to be mixed up with.
+    assert_eq!(energy["target_figures_pj_per_input"], Value::Null);
+    let run = desk.json("run good.plan --input digits --limit 20 --energy");
+    assert_eq!(run["energy"]["array_physics_pj_per_input"], energy["array_physics_pj_per_input"]);
+}
+
+#[test]
+fn a_filled_chip_is_faster_and_says_why_no_faster() {
+    let desk = Desk::new();
+    let common = "mcnn.onnx --target yao2020-macro --calibrate stored --set chip.pes=16";
+    let plain = desk.json(&format!("compile {common}"));
+    let filled = desk.json(&format!("compile {common} --optimize throughput"));
+    let interval = |json: &Value| json["interval_cycles"].as_u64().unwrap();
+    assert!(interval(&filled) * 4 < interval(&plain), "{filled}");
+    let replication = &filled["replication"];
+    let bound = replication["bound_interval_us"].as_f64().unwrap();
+    assert!(bound <= interval(&filled) as f64 * 0.05 + 1e-9);
+    assert!(replication["replicas"]["conv1"].as_u64().unwrap() > 4);
+}
+
+#[test]
+fn an_exploration_goes_on_where_it_was() {
+    let desk = Desk::new();
+    let explore = "explore mcnn.onnx --target yao2020-macro --calibrate stored --data digits \
+                   --limit 30 --vary readout.adc_bits=4..6 --vary pe.inputs=64,128";
+    let whole = desk.json(&format!("{explore} -o points.jsonl --csv table.csv --svg picture.svg"));
+    let points = whole["points"].as_array().unwrap();
+    assert_eq!(points.len(), 6);
+    assert!(points.iter().all(|point| point["accuracy"].as_f64().unwrap() > 5.0));
+    assert_eq!(String::from_utf8(desk.read("table.csv")).unwrap().lines().count(), 7);
+    assert!(String::from_utf8(desk.read("picture.svg")).unwrap().matches("<circle").count() == 6);
+    // Killed in the middle of a line.
+    let lines = String::from_utf8(desk.read("points.jsonl")).unwrap();
+    let kept: Vec<&str> = lines.lines().collect();
+    desk.write("points.jsonl", format!("{}\n{}\n{}", kept[0], kept[1], &kept[2][..20]));
+    assert_eq!(desk.json(&format!("{explore} -o points.jsonl")), whole);
+    let again = String::from_utf8(desk.read("points.jsonl")).unwrap();
+    assert_eq!(again.lines().take(2).collect::<Vec<_>>(), kept[..2]);
+    assert_eq!(again.lines().count(), 6);
+    // One thread finds the same.
+    assert_eq!(desk.json(&format!("{explore} --threads 1")), whole);
+    let other = desk.ohmc(&format!("{explore} --seed 1 -o points.jsonl"));
+    assert_eq!(other.status.code(), Some(2));
+}
+
+#[test]
+fn a_point_that_does_not_compile_is_a_result() {
+    let desk = Desk::new();
+    let explore = "explore mcnn.onnx --target yao2020-chip --calibrate stored --vary chip.pes=1,8";
+    let points = &desk.json(explore)["points"];
+    assert!(points[0]["error"].as_str().unwrap().contains("PEs"), "{points}");
+    assert_eq!(points[1]["error"], Value::Null);
+    assert!(points[1]["latency_us"].as_f64().unwrap() > 0.0);
+}
