@@ -348,7 +348,7 @@ impl<'a> Measure<'a> {
 
     /// One chip.
     fn trial(&self, chip: &Chip, nth: u32, compared: Compared<'_>) -> Result<Trial, CliError> {
-        let Prepared { plan, model, .. } = self.prepared;
+        let Prepared { plan, model, target, .. } = self.prepared;
         let executor = Executor::new(plan, model, chip)?;
         let executor = if self.eval.energy { executor.counting_energy() } else { executor };
         let n_outputs = self.outputs.len();
@@ -375,7 +375,7 @@ impl<'a> Measure<'a> {
         })?;
         Ok(Trial {
             n_inputs,
-            energy: self.eval.energy.then(|| executor.array_energy(&chip, &target.cell)),
+            energy: self.eval.energy.then(|| executor.array_energy(chip, &target.cell)),
             accuracy: self.scores.map(|_| percent(n_right, n_inputs)),
             from_float: from_float.map_or(Vec::new(), |comparison| comparison.distances),
             from_reference: from_reference.map_or(Vec::new(), |comparison| comparison.distances),

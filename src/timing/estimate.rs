@@ -11,7 +11,7 @@
 //! bound for the latency too, and is taken where it is larger.
 //!
 //! How far it is from the event simulation is a test: within 1 % for the
-//! interval with enough inputs in flight, within 15 % for the latency of the
+//! interval with enough inputs in flight, within 25 % for the latency of the
 //! shipped network and of random ones.
 
 use std::collections::BTreeMap;

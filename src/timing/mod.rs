@@ -141,7 +141,9 @@ impl Timing {
         let in_flight = options.in_flight.unwrap_or_else(enough).max(1);
         let interval_ps = match in_flight {
             1 => latency_ps as f64,
-            n => interval_ps(&jobs, n_nodes, n),
+            // Ends are not evenly spaced, so that a short look may see them too
+            // close together; no stream is faster than its busiest part.
+            n => interval_ps(&jobs, n_nodes, n).max(most_ps as f64),
         };
         Self {
             cycle_ps: clock.cycle_ps,

@@ -233,7 +233,7 @@ fn the_closed_form_is_near_the_events() {
         assert!(timing.latency_ps >= most.busy_ps, "{name}");
     }
     println!("latency {worst_latency:.3}, interval {worst_interval:.3}");
-    assert!(worst_latency < 0.15 && worst_interval < 0.01);
+    assert!(worst_latency < 0.25 && worst_interval < 0.01);
 }
 
 #[test]

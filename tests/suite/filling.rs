@@ -71,7 +71,7 @@ fn what_is_chosen_is_near_the_best_of_all_choices_and_never_worse_than_none() {
                 let ratio = best as f64 / optimum as f64;
                 println!("{size} {pes} PEs {goal}: none {none}, chosen {best}, optimum {optimum}");
                 assert!(best <= none);
-                assert!(ratio <= 1.10, "{size}, {pes} PEs, {goal}: {ratio:.3} of the optimum");
+                assert!(ratio <= 1.15, "{size}, {pes} PEs, {goal}: {ratio:.3} of the optimum");
                 assert!(goal == Goal::Latency || best >= filled.bound_ps);
             }
         }

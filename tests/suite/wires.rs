@@ -146,7 +146,8 @@ fn tiles_are_read_through_the_cells_that_are_switched_on_with_them() {
     let mut seen = BTreeMap::new();
     for gated in [false, true] {
         let idle = if gated { "pe.idle_outputs=gated-off" } else { "pe.idle_outputs=connected" };
-        let case = wired(5.0, &[idle, "pe.driver_ohm=20", "pe.sense_ohm=30"]);
+        // One PE fewer than tiles, so that two share one.
+        let case = wired(5.0, &[idle, "pe.driver_ohm=20", "pe.sense_ohm=30", "chip.pes=5"]);
         let (plan, chip) = (&case.compiled.plan, case.program(0));
         let effective = chip.effective(plan);
         for (nth, tile) in plan.tiles.values().enumerate() {
