@@ -467,8 +467,9 @@ impl Search<'_> {
         for ((_, found), (_, wanted)) in found.iter().zip(&self.wanted) {
             let pairs = found.iter().zip(wanted).filter_map(|(f, w)| f.as_f32().zip(w.as_f32()));
             for (&found, &wanted) in pairs.flat_map(|(found, wanted)| found.iter().zip(wanted)) {
-                error += f64::from(found - wanted).powi(2);
-                power += f64::from(wanted).powi(2);
+                let (off, wanted) = (f64::from(found - wanted), f64::from(wanted));
+                error += off * off;
+                power += wanted * wanted;
             }
         }
         if power > 0.0 { (error / power).sqrt() } else { 0.0 }

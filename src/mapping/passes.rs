@@ -72,7 +72,7 @@ fn prefix(
     let fits = |length: usize| {
         let own: Vec<WeightTile> = rest[..length].iter().map(|&i| tiles[i].clone()).collect();
         let spots: Vec<Option<Spot>> = rest[..length].iter().map(|&i| spots[i]).collect();
-        Ok(placer.crammed(&own, &spots)?)
+        placer.crammed(&own, &spots)
     };
     let mut length = placer.n_that_have_cells(rest.iter().map(|&index| &tiles[index]));
     let layer = |nth: usize| tiles[rest[nth]].layer;

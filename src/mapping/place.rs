@@ -28,6 +28,9 @@ enum Strategy {
     Cram(u32),
 }
 
+/// Tiles with their places, and the PEs of the chip.
+pub(super) type Placed = (Table<WeightTileId, WeightTile>, u32);
+
 /// What tiles are placed by.
 pub(super) struct Placer<'a> {
     pub graph: &'a LayerGraph,
@@ -42,7 +45,7 @@ impl Placer<'_> {
         &self,
         tiles: &[WeightTile],
         spots: &[Option<Spot>],
-    ) -> Result<Option<(Table<WeightTileId, WeightTile>, u32)>, MappingError> {
+    ) -> Result<Option<Placed>, MappingError> {
         let limit = pe_limit(self.target);
         let strategies = match limit {
             Some(n) => vec![Strategy::Spread(n), Strategy::Pack(n), Strategy::Cram(n)],

@@ -78,7 +78,7 @@ impl Slicing {
 
     /// By how much the variance of a pair grows to that of a level.
     pub fn variance_factor(&self) -> f64 {
-        (0..self.n_slices).map(|slice| (self.factor(slice) as f64).powi(2)).sum()
+        (0..self.n_slices).map(|slice| self.factor(slice) as f64).map(|f| f * f).sum()
     }
 }
 

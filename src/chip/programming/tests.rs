@@ -26,6 +26,7 @@ fn plan(target: &Target, n_pes: u32, level: Option<f32>) -> ExecutionPlan {
     ExecutionPlan {
         pe: target.pe,
         n_pes,
+        n_passes: 1,
         subtract: target.readout.subtract,
         conversions_per_cycle: 1,
         cycle_ns: 50.0,
