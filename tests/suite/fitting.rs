@@ -15,7 +15,7 @@ fn digits() -> (Tensor, Calibration) {
     let part = DataOptions { part: Part::Calibration, ..Default::default() };
     let model = pipeline::mcnn();
     let (images, _) = pipeline::images(&model, &pipeline::repository("models/digits"), part, 64);
-    let calibration = pipeline::calibrate(&model, &[images.clone()], 64);
+    let calibration = pipeline::calibrate(&model, std::slice::from_ref(&images), 64);
     (images, calibration)
 }
 

@@ -156,10 +156,10 @@ fn tiles_are_read_through_the_cells_that_are_switched_on_with_them() {
             let transfer = transfer_us(plan.pe, &case.target.wires, &cells);
             for line in place.input_line..place.input_line + place.n_inputs() {
                 let start = (line * plan.pe.outputs + place.output_line) as usize;
-                for at in start..start + place.n_outputs() as usize {
-                    let found = effective.conductances_us[&place.pe][at];
-                    assert_eq!(found, transfer[at] as f32, "tile {nth}, cell {at}");
-                }
+                let own = start..start + place.n_outputs() as usize;
+                let found = &effective.conductances_us[&place.pe][own.clone()];
+                let wanted: Vec<f32> = transfer[own].iter().map(|&us| us as f32).collect();
+                assert_eq!(found, wanted, "tile {nth}, line {line}");
             }
         }
         seen.insert(gated, effective.into_owned().conductances_us);

@@ -71,10 +71,10 @@ fn nodal_analysis(pe: Pe, wires: &Wires, cells_us: &[f64]) -> Vec<f64> {
     }
     for pivot in 0..n_nodes {
         let row = matrix[pivot].clone();
-        for other in 0..n_nodes {
-            let factor = matrix[other][pivot] / row[pivot];
+        for (other, values) in matrix.iter_mut().enumerate() {
+            let factor = values[pivot] / row[pivot];
             if other != pivot && factor != 0.0 {
-                matrix[other].iter_mut().zip(&row).for_each(|(a, b)| *a -= factor * b);
+                values.iter_mut().zip(&row).for_each(|(a, b)| *a -= factor * b);
             }
         }
     }
