@@ -130,7 +130,7 @@ fn keys_that_are_repeated_unknown_or_missing() {
             "error: unknown key `zzz`",
             "  --> prototype.yaml:23:1: `zzz`",
             "  = help: keys that may stand here: `name`, `description`, `cell`, `pe`, `readout`, \
-             `chip` and `costs`",
+             `chip`, `costs` and `rates`",
         ],
     );
 }
@@ -296,7 +296,7 @@ fn costs_without_energy() {
         &given,
         &[
             "error: the energies in `costs` are all zero",
-            "  --> prototype.yaml:80:1: `costs`",
+            "  --> prototype.yaml:97:1: `costs`",
             "  = help: give the energies, or leave `costs` out where they are not known",
         ],
     );
