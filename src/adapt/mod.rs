@@ -15,7 +15,7 @@
 //!
 //! What an error `e` of a column's weights does to its output is `e' H e` on
 //! average, `H` the second moments of the codes that drive its lines
-//! ([`moments`], from the calibration's sample), as in [`crate::refine`], with
+//! (`moments`, from the calibration's sample), as in [`crate::refine`], with
 //! two differences: weights are not rounded, since a cell can be written to any
 //! conductance in its window, and `e` multiplies the codes as they are driven,
 //! zero point included, because what is taken off for the zero point is that of
