@@ -81,7 +81,7 @@ fn measure(network: &Network, target_name: &str) {
                 let compile = || compile(model, &target, calibration, &options);
                 black_box(pool.install(compile).unwrap());
             },
-            &mut || drop(black_box(pool.install(|| chip::program(plan, &target.cell, 0)))),
+            &mut || drop(black_box(pool.install(|| chip::program(plan, &target, 0)))),
             &mut || {
                 black_box(pool.install(|| Executor::new(plan, model, &chip)).unwrap());
             },

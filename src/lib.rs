@@ -43,7 +43,7 @@
 //! let target = Target::from_yaml(yaml, "yao2020-chip", &[])?;
 //! let calibration = ohmc::Calibrator::new(&model, "nothing yet", 1)?.finish();
 //! let compiled = compile(&model, &target, &calibration, &CompileOptions::default())?;
-//! let chip = ohmc::chip::program(&compiled.plan, &target.cell, 0).with_wires(&target.wires);
+//! let chip = ohmc::chip::program(&compiled.plan, &target, 0);
 //! let executor = Executor::new(&compiled.plan, &model, &chip)?;
 //! # Ok(()) }
 //! ```

@@ -121,3 +121,23 @@ impl Tensor {
         }
     }
 }
+
+/// Whether one item of this shape can be the scores of classes: a single axis
+/// that has more than one place.
+pub fn are_scores(item: &[usize]) -> bool {
+    item.iter().filter(|&&extent| extent != 1).count() == 1 && !item.contains(&0)
+}
+
+/// The class with the largest score; the first of equals, none among scores
+/// that are no numbers.
+pub fn top_class<T: PartialOrd>(scores: &[T]) -> Option<usize> {
+    let mut best = 0;
+    for (class, score) in scores.iter().enumerate() {
+        // Only what is no number has no order with itself.
+        score.partial_cmp(score)?;
+        if score > &scores[best] {
+            best = class;
+        }
+    }
+    (!scores.is_empty()).then_some(best)
+}

@@ -60,7 +60,7 @@ impl Programmed {
     pub fn new(model: &Model, calibration: &Calibration, target: &Target) -> Self {
         let options = CompileOptions::default();
         let compiled = compile(model, target, calibration, &options).unwrap();
-        let chip = chip::program(&compiled.plan, &target.cell, 0).with_wires(&target.wires);
+        let chip = chip::program(&compiled.plan, target, 0);
         Self { compiled, chip }
     }
 }

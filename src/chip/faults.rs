@@ -103,7 +103,7 @@ impl<'a> Faults<'a> {
         self.map.is_none() && self.rates.is_none()
     }
 
-    /// Those of a PE of the chip with this seed.
+    /// Those of a PE of the chip with this seed, the same in every pass.
     pub fn of_pe(&self, seed: u64, id: PeId, pe: Pe) -> PeFaults<'a> {
         let cells = pe.cells() as usize;
         let start = id.0 as usize * cells;

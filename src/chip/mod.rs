@@ -62,11 +62,3 @@ pub struct Chip {
     /// Seed of its read noise.
     pub seed: u64,
 }
-
-impl Chip {
-    /// The chip with lines of this resistance.
-    #[must_use]
-    pub fn with_wires(self, wires: &Wires) -> Self {
-        Self { wires: *wires, ..self }
-    }
-}

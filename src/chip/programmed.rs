@@ -11,7 +11,7 @@ use super::math::ln;
 use super::random::{Purpose, Streams};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::{Cell, Drift, Pe, Wires};
+use crate::target::{Cell, Drift, Pe, Target, Wires};
 
 /// A chip as programming left it: what every cell holds, what it took to get
 /// there, and what became of it.
@@ -123,14 +123,21 @@ pub struct Work {
 }
 
 impl Work {
-    /// Adds another PE's, which works at the same time.
-    pub fn add(&mut self, other: &Self) {
+    /// Adds what is done at the same time, on another PE.
+    fn beside(&mut self, other: &Self) {
+        let busy_ns = self.busy_ns.max(other.busy_ns);
+        self.after(other);
+        self.busy_ns = busy_ns;
+    }
+
+    /// Adds what is done afterwards.
+    fn after(&mut self, other: &Self) {
         self.forming_pulses += other.forming_pulses;
         self.set_pulses += other.set_pulses;
         self.reset_pulses += other.reset_pulses;
         self.verify_reads += other.verify_reads;
         self.energy_pj += other.energy_pj;
-        self.busy_ns = self.busy_ns.max(other.busy_ns);
+        self.busy_ns += other.busy_ns;
     }
 }
 
@@ -164,17 +171,27 @@ pub(super) fn stuck_us(fault: Fault, cell: &Cell) -> f64 {
 }
 
 impl Programmed {
-    /// What programming took, PEs being written at the same time.
-    pub fn work(&self) -> Work {
+    /// What programming took in each pass of the plan, PEs being written at the
+    /// same time.
+    pub fn passes(&self, plan: &ExecutionPlan) -> Vec<Work> {
+        let mut passes: BTreeMap<u32, Work> = BTreeMap::new();
+        for (&pe, cells) in &self.pes {
+            passes.entry(plan.pass_of(pe)).or_default().beside(&cells.work);
+        }
+        passes.into_values().collect()
+    }
+
+    /// The same of all passes, one after the other.
+    pub fn work(&self, plan: &ExecutionPlan) -> Work {
         let mut all = Work::default();
-        self.pes.values().for_each(|pe| all.add(&pe.work));
+        self.passes(plan).iter().for_each(|pass| all.after(pass));
         all
     }
 
     /// The chip as it is read under these conditions. `plan` is what it was
-    /// programmed with, `cell` what it is made of.
-    pub fn chip(&self, plan: &ExecutionPlan, cell: &Cell, conditions: &Conditions) -> Chip {
-        let effects = conditions.effects;
+    /// programmed with, `target` what it is made of.
+    pub fn chip(&self, plan: &ExecutionPlan, target: &Target, conditions: &Conditions) -> Chip {
+        let (cell, effects) = (&target.cell, conditions.effects);
         let has = |effect| effects.has(effect);
         let elapsed = conditions.at_s.filter(|_| has(Effect::Drift));
         let drift = cell.drift.zip(elapsed).map(|(drift, at_s)| Drifting::new(drift, at_s));
@@ -202,7 +219,7 @@ impl Programmed {
         let drift_us = drift.map_or(0.0, |drift| drift.sd_us);
         Chip {
             pe: self.pe,
-            wires: Wires::NONE,
+            wires: if has(Effect::Wires) { target.wires } else { Wires::NONE },
             conductances_us,
             cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us),
             read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),

@@ -141,7 +141,7 @@ impl<'a> Bench<'a> {
         let Prepared { plan, target, programmed, .. } = self.prepared;
         let plain = self.effects == Effects::ALL && self.at_s.is_none() && self.map.is_none();
         if programmed.is_none() && plain && !self.by_pulses {
-            return Ok(chip::program(plan, &target.cell, seed).with_wires(&target.wires));
+            return Ok(chip::program(plan, target, seed));
         }
         match programmed {
             Some(programmed) => Ok(self.read(programmed, self.effects, seed)),
@@ -160,8 +160,7 @@ impl<'a> Bench<'a> {
     pub fn read(&self, programmed: &Programmed, effects: Effects, seed: u64) -> Chip {
         let Prepared { plan, target, .. } = self.prepared;
         let conditions = Conditions { effects, at_s: self.at_s, seed };
-        let chip = programmed.chip(plan, &target.cell, &conditions);
-        if effects.has(Effect::Wires) { chip.with_wires(&target.wires) } else { chip }
+        programmed.chip(plan, target, &conditions)
     }
 
     /// The effects that this chip has and that are not left out.

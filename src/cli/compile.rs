@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::files;
+use super::made::Made;
 use super::options::{Compilation, Format, Preprocessing, Threads};
 use super::output::{self, Output, counted};
-use super::prepare::{self, Made, Prepared, Request};
+use super::prepare::{self, Prepared, Request};
 use super::progress::Progress;
 
 /// Compile a model for a chip

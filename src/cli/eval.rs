@@ -7,7 +7,6 @@ use clap::Args;
 use ohmc::chip::{Chip, Effect, Effects};
 use ohmc::data::{DataOptions, DataSet};
 use ohmc::diagnostic::Diagnostic;
-use ohmc::frontend::Model;
 use ohmc::runtime::{Executor, FloatModel, Reference, Runs, for_each_batch};
 use ohmc::tensor::Tensor;
 
@@ -15,10 +14,10 @@ use super::chips::{Bench, Making, Reading};
 use super::error::CliError;
 use super::evaluation::{Ablation, Evaluation, Float, Trial};
 use super::items::Batch;
-use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Threads, are_scores};
+use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Threads};
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
-use super::score::{Recorded, Recording, numbers, top_class};
+use super::score::{self, Recorded, Recording};
 use super::{files, output, render};
 
 /// Measure the accuracy of a model on chips
@@ -232,7 +231,7 @@ impl<'a> Measure<'a> {
     fn output_of_scores(&self) -> Option<usize> {
         let model = &self.prepared.model;
         let scores: Vec<usize> =
-            self.outputs.iter().copied().filter(|&index| gives_scores(model, index)).collect();
+            self.outputs.iter().copied().filter(|&index| model.gives_scores(index)).collect();
         let data = files::name(&self.eval.data);
         let name = |index: usize| model.outputs.get(index).map_or("", String::as_str);
         let warning = match scores[..] {
@@ -297,25 +296,13 @@ impl<'a> Measure<'a> {
         else {
             return Ok(0);
         };
-        let n_classes = tensor.values.len() / seen.n.max(1);
-        let values = numbers(&tensor.values);
-        let mut n_right = 0;
-        for (input, (scores, &label)) in
-            (seen.first..).zip(values.chunks(n_classes.max(1)).zip(seen.labels))
-        {
-            if label as usize >= n_classes {
-                let file = self.eval.labels.as_ref().unwrap_or(&self.eval.data);
-                return Err(CliError::Label {
-                    file: files::name(file),
-                    input,
-                    label,
-                    output: self.prepared.model.outputs.get(index).cloned().unwrap_or_default(),
-                    n_classes,
-                });
-            }
-            n_right += u64::from(top_class(scores) == Some(label as usize));
-        }
-        Ok(n_right)
+        score::n_right(tensor, seen.n, seen.labels).map_err(|wrong| CliError::Label {
+            file: files::name(self.eval.labels.as_ref().unwrap_or(&self.eval.data)),
+            input: seen.first + wrong.nth as u64,
+            label: wrong.label,
+            output: self.prepared.model.outputs.get(index).cloned().unwrap_or_default(),
+            n_classes: wrong.n_classes,
+        })
     }
 
     fn chosen<'t>(&self, outputs: &'t [Tensor]) -> Vec<&'t Tensor> {
@@ -394,13 +381,4 @@ struct Seen<'a> {
 
 fn percent(n_right: u64, n_inputs: u64) -> f64 {
     100.0 * n_right as f64 / n_inputs as f64
-}
-
-/// Whether an output has one axis of numbers for each input.
-fn gives_scores(model: &Model, index: usize) -> bool {
-    let Some(tensor) = model.graph.outputs().get(index) else { return false };
-    let Some(info) = model.graph.tensors().get(*tensor) else { return false };
-    // For one input, so that the batch, where there is one, has the extent 1.
-    let item: Option<Vec<usize>> = info.shape.iter().map(|extent| extent.for_batch(1)).collect();
-    item.is_some_and(|item| are_scores(&item))
 }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::chips::time_text;
 use super::energy;
+use super::made::Made;
 use super::output::counted;
-use super::prepare::{Made, Prepared};
+use super::prepare::Prepared;
 use super::score::{Distance, Recorded, mean_and_sd};
 
 /// What the model in floating point gives.

@@ -17,14 +17,14 @@ use super::error::CliError;
 use super::files;
 use super::items::Batch;
 use super::options::{
-    Compilation, Format, Preprocessing, Seed, Selection, Threads, are_scores, parse_override,
+    Compilation, Format, Preprocessing, Seed, Selection, Threads, parse_override,
 };
 use super::output::{self, Output};
 use super::picture;
 use super::points::{Found, Point, Points};
 use super::prepare::{self, Ready, Request};
 use super::progress::Progress;
-use super::score::{mean_and_sd, numbers, top_class};
+use super::score::{self, mean_and_sd};
 
 /// More points than anybody looks at.
 const POINTS_MAX: usize = 10_000;
@@ -262,15 +262,8 @@ impl Explore {
     fn scores(&self, ready: &Ready) -> Result<Option<usize>, CliError> {
         let Some(data) = &self.data else { return Ok(None) };
         let labelled = ready.items.open(data, &self.data_options(ready))?.has_labels();
-        let graph = &ready.model.graph;
-        let gives_scores = |&index: &usize| {
-            let tensor = graph.outputs().get(index).and_then(|&t| graph.tensors().get(t));
-            let item: Option<Vec<usize>> =
-                tensor.and_then(|info| info.shape.iter().map(|e| e.for_batch(1)).collect());
-            item.is_some_and(|item| are_scores(&item))
-        };
         let outputs = self.selection.outputs(&ready.model)?;
-        match outputs.into_iter().find(gives_scores) {
+        match outputs.into_iter().find(|&index| ready.model.gives_scores(index)) {
             Some(index) if labelled => Ok(Some(index)),
             _ => Err(CliError::NothingToScore { file: files::name(data) }),
         }
@@ -346,7 +339,7 @@ impl Explore {
         (output, nth): (usize, u32),
     ) -> Result<f64, CliError> {
         let seed = self.seed.seed.wrapping_add(u64::from(nth));
-        let chip = chip::program(plan, &target.cell, seed);
+        let chip = chip::program(plan, target, seed);
         let executor = Executor::new(plan, &ready.model, &chip)?;
         let Some(path) = &self.data else { return Ok(0.0) };
         let mut data = ready.items.open(path, &self.data_options(ready))?;
@@ -358,11 +351,15 @@ impl Explore {
                 Ok(batch.map(|Batch { inputs, n, labels }| (inputs, (n, labels))))
             },
             |(n, labels), outputs| -> Result<(), CliError> {
-                let values = outputs.get(output).map(|t| numbers(&t.values)).unwrap_or_default();
-                let n_classes = (values.len() / n.max(1)).max(1);
-                for (scores, label) in values.chunks(n_classes).zip(&labels) {
-                    n_right += u64::from(top_class(scores) == Some(*label as usize));
-                }
+                let Some(scores) = outputs.get(output) else { return Ok(()) };
+                let right = score::n_right(scores, n, &labels);
+                n_right += right.map_err(|wrong| CliError::Label {
+                    file: files::name(path),
+                    input: n_inputs + wrong.nth as u64,
+                    label: wrong.label,
+                    output: ready.model.outputs.get(output).cloned().unwrap_or_default(),
+                    n_classes: wrong.n_classes,
+                })?;
                 n_inputs += n as u64;
                 Ok(())
             },

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `options` | groups of options that several commands take |
 //! | `prepare` | from MODEL, PLAN or CHIP and options to something that can run |
+//! | `made` | what a compilation leaves beside its plan, told |
 //! | `chips` | from a plan to chips, and how they are read |
 //! | `calibrate` | which inputs a model is calibrated on |
 //! | `items` | how a data set is cut into batches for a model |
@@ -36,6 +37,7 @@ mod files;
 mod filling;
 mod interrupt;
 mod items;
+mod made;
 mod options;
 mod output;
 mod picture;

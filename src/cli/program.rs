@@ -156,7 +156,7 @@ impl Program {
 
     fn summary(&self, prepared: &Prepared, programmed: &Programmed) -> String {
         let (plan, target) = (&prepared.plan, &prepared.target);
-        let chip = programmed.chip(plan, &target.cell, &Conditions::at_once(programmed.seed));
+        let chip = programmed.chip(plan, target, &Conditions::at_once(programmed.seed));
         let programming = report::Programming::new(plan, target, programmed, &chip);
         match self.format {
             Format::Text => {

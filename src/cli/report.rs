@@ -9,9 +9,10 @@ use ohmc::timing::{self, TimingOptions};
 use super::chips::{Bench, Making, Reading};
 use super::error::CliError;
 use super::files;
+use super::made::Made;
 use super::options::{Compilation, Format, Preprocessing, Threads};
 use super::output::{self, Output};
-use super::prepare::{Made, Prepared, Request};
+use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 
 /// Report what a model takes of a chip

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ohmc::data::{DataOptions, NpyWriter};
 use ohmc::runtime::{ArrayEnergy, Executor, for_each_batch};
-use ohmc::tensor::{ElementType, Tensor, Values};
+use ohmc::tensor::{ElementType, Tensor, Values, are_scores, top_class};
 use serde_json::{Value, json};
 
 use super::chips::{Bench, Making, Reading};
@@ -16,8 +16,8 @@ use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Thread
 use super::output::{self, Output, counted};
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
-use super::score::{numbers, top_class};
-use super::{energy, files, options};
+use super::score::numbers;
+use super::{energy, files};
 
 /// Values of the first input that the summary shows.
 const SHOWN_VALUES: usize = 10;
@@ -251,7 +251,7 @@ impl Kept {
     /// The classes of the first inputs, where the output looks like scores.
     fn classes(&self) -> Option<Vec<usize>> {
         let (row, _) = self.row.as_ref()?;
-        if !options::are_scores(row) {
+        if !are_scores(row) {
             return None;
         }
         self.first.iter().map(|scores| top_class(scores)).collect()

@@ -4,21 +4,31 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
-use ohmc::tensor::{Tensor, Values};
+use ohmc::tensor::{Tensor, Values, top_class};
 
-/// The class with the largest score; the first of equals, none among scores
-/// that are no numbers.
-pub fn top_class(scores: &[f64]) -> Option<usize> {
-    let mut best = 0;
-    for (class, score) in scores.iter().enumerate() {
-        if score.is_nan() {
-            return None;
+/// A label that is no class of the scores beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongLabel {
+    /// Which input of the batch has it.
+    pub nth: usize,
+    /// The label.
+    pub label: u32,
+    /// Classes that there are scores for.
+    pub n_classes: usize,
+}
+
+/// Counts the inputs of a batch of `n` whose label has the largest score.
+pub fn n_right(scores: &Tensor, n: usize, labels: &[u32]) -> Result<u64, WrongLabel> {
+    let n_classes = scores.values.len() / n.max(1);
+    let values = numbers(&scores.values);
+    let mut n_right = 0;
+    for (nth, (scores, &label)) in values.chunks(n_classes.max(1)).zip(labels).enumerate() {
+        if label as usize >= n_classes {
+            return Err(WrongLabel { nth, label, n_classes });
         }
-        if score > &scores[best] {
-            best = class;
-        }
+        n_right += u64::from(top_class(scores) == Some(label as usize));
     }
-    (!scores.is_empty()).then_some(best)
+    Ok(n_right)
 }
 
 /// The values of a tensor as numbers.
@@ -159,7 +169,16 @@ mod tests {
         assert_eq!(top_class(&[0.0, 2.0, 2.0]), Some(1));
         assert_eq!(top_class(&[-1.0]), Some(0));
         assert_eq!(top_class(&[1.0, f64::NAN]), None);
-        assert_eq!(top_class(&[]), None);
+        assert_eq!(top_class::<f64>(&[]), None);
+    }
+
+    #[test]
+    fn right_ones_are_counted_and_labels_beyond_the_scores_are_told() {
+        let scores = Tensor::f32(vec![2, 3], vec![0.0, 2.0, 1.0, 5.0, 4.0, 3.0]).unwrap();
+        assert_eq!(n_right(&scores, 2, &[1, 2]), Ok(1));
+        assert_eq!(n_right(&scores, 2, &[1, 0]), Ok(2));
+        let wrong = WrongLabel { nth: 1, label: 3, n_classes: 3 };
+        assert_eq!(n_right(&scores, 2, &[1, 3]), Err(wrong));
     }
 
     #[test]

@@ -39,7 +39,7 @@ use tract_onnx::prelude::*;
 
 use crate::entity::{Entity, TensorId};
 use crate::graph::LayerGraph;
-use crate::tensor::ElementType;
+use crate::tensor::{ElementType, are_scores};
 
 /// The version of tract whose declutter rules shaped a graph; a plan is only
 /// valid with the same one, because it names the tensors of that graph.
@@ -105,6 +105,16 @@ impl Model {
     /// The layer graph's canonical text, which identifies the model to a plan.
     pub fn canonical_text(&self) -> String {
         self.graph.to_string()
+    }
+
+    /// Whether an output is scores of classes: one axis of several numbers for
+    /// each input.
+    pub fn gives_scores(&self, output: usize) -> bool {
+        let tensor = self.graph.outputs().get(output).and_then(|&t| self.graph.tensors().get(t));
+        // For one input, so that the batch, where there is one, has the extent 1.
+        let item: Option<Vec<usize>> =
+            tensor.and_then(|info| info.shape.iter().map(|extent| extent.for_batch(1)).collect());
+        item.is_some_and(|item| are_scores(&item))
     }
 
     pub(crate) fn outlet(&self, tensor: TensorId) -> Option<OutletId> {

@@ -34,7 +34,7 @@ pub use histogram::Histogram;
 pub use inputs::{InputCoding, InputRule, RangeRule};
 pub use precision::{ByLayer, Precision};
 pub use print::layers_text;
-pub use slices::Slicing;
+pub use slices::{Slicing, pair_max};
 pub(crate) use weights::nearest;
 pub use weights::{Corrections, WeightRule};
 
@@ -171,7 +171,7 @@ pub fn quantize(
     options: &QuantizeOptions,
 ) -> Result<QuantizedLayers, QuantizeError> {
     options.precision.check(graph)?;
-    let pair_max = i16::try_from(target.cell.max_level()).unwrap_or(i16::MAX);
+    let pair_max = pair_max(&target.cell);
     graph
         .crossbar_layers()
         .map(|(id, layer, crossbar)| {

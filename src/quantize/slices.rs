@@ -11,6 +11,13 @@
 //! times the power of the base. Errors of a slice's cells are multiplied
 //! likewise, so slices add levels, not exactness.
 
+use crate::target::Cell;
+
+/// The largest level of a pair of these cells.
+pub fn pair_max(cell: &Cell) -> i16 {
+    i16::try_from(cell.max_level()).unwrap_or(i16::MAX)
+}
+
 /// How levels are cut into digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slicing {

@@ -1,6 +1,9 @@
 //! Time and energy: of the plan, and of one PE at its peak.
 
+use std::collections::BTreeSet;
+
 use super::numbers::share;
+use crate::entity::PeId;
 use crate::schedule::{Counts, ExecutionPlan};
 use crate::target::{Machine, Target, benchmark};
 
@@ -144,7 +147,9 @@ impl Energy {
     fn new(plan: &ExecutionPlan, target: &Target) -> Option<Self> {
         let costs = target.costs.as_ref()?;
         let counts = plan.counts();
-        let n_pes = plan.targets.len();
+        // A PE that is written anew for another pass is the same silicon.
+        let on_chip: BTreeSet<PeId> = plan.targets.keys().map(|&pe| plan.on_chip(pe)).collect();
+        let n_pes = on_chip.len();
         Some(Self {
             n_pes,
             area_mm2: n_pes as f64 * costs.area_mm2_per_pe,

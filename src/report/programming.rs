@@ -32,6 +32,8 @@ pub struct Programming {
     pub states: Vec<(CellState, u64)>,
     /// Pulses, readings, energy and time.
     pub work: Work,
+    /// The same of each pass of the plan.
+    pub passes: Vec<Work>,
     /// Pulses of a cell.
     pub pulses: Spread,
     /// Errors of accepted cells when they were verified, in uS.
@@ -130,7 +132,8 @@ impl Programming {
             tolerance_us: cell.verify_tolerance_us,
             read_voltage_v: cell.read_voltage_v,
             states: states.filter(|(state, _)| *state != CellState::Unused).collect(),
-            work: programmed.work(),
+            work: programmed.work(plan),
+            passes: programmed.passes(plan),
             pulses: Spread::of(pulses),
             verify_error: Errors::of(&verified, cell.verify_tolerance_us),
             error: Errors::of(&errors, 4.0 * chip.cell_error_us),
@@ -204,7 +207,27 @@ impl Programming {
             self.work.energy_pj / self.n_cells().max(1) as f64,
             self.work.busy_ns * 1e-6,
         );
-        text
+        text + &self.passes_text()
+    }
+
+    /// What each pass takes that the chip is written for; nothing of a single
+    /// one.
+    fn passes_text(&self) -> String {
+        if self.passes.len() < 2 {
+            return String::new();
+        }
+        let columns =
+            [Number("pass"), Number("pulses"), Number("readings"), Number("uJ"), Number("ms")];
+        let rows = self.passes.iter().enumerate().map(|(pass, work)| {
+            vec![
+                pass.to_string(),
+                count(work.forming_pulses + work.set_pulses + work.reset_pulses),
+                count(work.verify_reads),
+                format!("{:.4}", work.energy_pj * 1e-6),
+                format!("{:.4}", work.busy_ns * 1e-6),
+            ]
+        });
+        format!("\nEach time that the chip is written\n{}", table(&columns, rows))
     }
 
     fn errors_text(&self) -> String {
@@ -269,12 +292,22 @@ impl Programming {
                 { "mean": mean, "median": median, "p90": p90, "p99": p99, "max": max },
             "energy_pj": self.work.energy_pj,
             "time_ns": self.work.busy_ns,
+            "passes": self.passes.iter().map(pass_json).collect::<Vec<_>>(),
             "verify_error": self.verify_error.json(),
             "error": self.error.json(),
             "read_voltage_v": self.read_voltage_v,
             "levels": self.levels.iter().map(LevelCurrents::json).collect::<Vec<_>>(),
         })
     }
+}
+
+fn pass_json(work: &Work) -> Value {
+    json!({
+        "pulses": work.forming_pulses + work.set_pulses + work.reset_pulses,
+        "verify_reads": work.verify_reads,
+        "energy_pj": work.energy_pj,
+        "time_ns": work.busy_ns,
+    })
 }
 
 fn state_name(state: CellState) -> &'static str {

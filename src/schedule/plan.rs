@@ -255,6 +255,11 @@ impl ExecutionPlan {
         pe.0 / self.n_pes.max(1)
     }
 
+    /// The PE of the chip that a PE of the plan is, in whichever pass.
+    pub fn on_chip(&self, pe: PeId) -> PeId {
+        PeId(pe.0 % self.n_pes.max(1))
+    }
+
     /// The pass in which a step drives cells; `None` where it drives none.
     pub fn pass_of_step(&self, step: &Step) -> Option<u32> {
         match &step.kind {

@@ -307,6 +307,12 @@ impl Default for Rates {
 }
 
 impl Target {
+    /// The same with cells that hold what they should, and read as they are.
+    #[must_use]
+    pub fn with_exact_cells(&self) -> Self {
+        Self { cell: self.cell.exact(), ..self.clone() }
+    }
+
     /// Reads and checks a target. `file_name` is what messages call the text;
     /// `overrides` are applied in order, so the last of one path counts.
     ///

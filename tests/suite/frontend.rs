@@ -468,7 +468,7 @@ fn never_panics(bytes: Vec<u8>) -> Result<(), String> {
         let options = CompileOptions::default();
         let target = pipeline::target("ideal", &[]);
         let compiled = ohmc::compile(&model, &target, &calibrator.finish(), &options).unwrap();
-        let chip = ohmc::chip::program(&compiled.plan, &target.cell, 0);
+        let chip = ohmc::chip::program(&compiled.plan, &target, 0);
         let executor = ohmc::Executor::new(&compiled.plan, &model, &chip).unwrap();
         let reference = ohmc::Reference::new(&model, &compiled.quantized).unwrap();
         match (executor.run(&inputs, 0), reference.run(&inputs)) {

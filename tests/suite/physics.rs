@@ -135,7 +135,7 @@ fn the_error_of_a_cell_does_not_depend_on_what_others_hold() {
             *level = if index % 2 == 0 { f32::NAN } else { 3.0 };
         }
     }
-    let (first, second) = (case.program(9), ohmc::chip::program(&other, &target.cell, 9));
+    let (first, second) = (case.program(9), ohmc::chip::program(&other, &target, 9));
     for (pe, cells) in &second.conductances_us {
         for (index, &found) in cells.iter().enumerate().filter(|(index, _)| index % 2 == 1) {
             let level = plan.targets[pe].levels[index];

@@ -85,7 +85,7 @@ impl Case {
     }
 
     pub fn program(&self, seed: u64) -> Chip {
-        chip::program(&self.compiled.plan, &self.target.cell, seed).with_wires(&self.target.wires)
+        chip::program(&self.compiled.plan, &self.target, seed)
     }
 
     /// Outputs of the plan on this chip, input numbers from 0.

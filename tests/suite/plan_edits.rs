@@ -414,7 +414,7 @@ fn what_breaks_none_is_heard_in_the_result() {
         let mut plan = case.compiled.plan.clone();
         edit(&mut plan);
         assert_eq!(schedule::verify(&plan), [], "{name}");
-        let chip = ohmc::chip::program(&plan, &case.target.cell, 0);
+        let chip = ohmc::chip::program(&plan, &case.target, 0);
         let executor = Executor::new(&plan, &case.model, &chip).unwrap();
         let outputs = executor.run(&case.inputs, 0).unwrap();
         assert!(difference(&outputs, &wanted).is_some(), "{name}: nobody noticed");
@@ -436,7 +436,7 @@ fn what_only_moves_things_changes_nothing() {
     let targets = std::mem::take(&mut plan.targets);
     plan.targets = targets.into_iter().map(|(pe, t)| (PeId(last - pe.0), t)).collect();
     assert_eq!(schedule::verify(&plan), []);
-    let chip = ohmc::chip::program(&plan, &case.target.cell, 0);
+    let chip = ohmc::chip::program(&plan, &case.target, 0);
     let executor = Executor::new(&plan, &case.model, &chip).unwrap();
     assert_eq!(difference(&executor.run(&case.inputs, 0).unwrap(), &wanted), None);
 }

@@ -30,7 +30,7 @@ use super::{CellState, Chip, PeCells, Programmed};
 use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::{Cell, Pulses, Target};
+use crate::target::{Pulses, Target};
 use verify::{PeStreams, Tally, Writer};
 
 /// How a chip is programmed.
@@ -83,13 +83,14 @@ impl Explain for ProgramError {
 /// target, right after programming. Read noise has the same seed.
 ///
 /// Conductances never fall below zero.
-pub fn program(plan: &ExecutionPlan, cell: &Cell, seed: u64) -> Chip {
+pub fn program(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
+    let cell = &target.cell;
     if cell.faults.is_none() {
-        return statistics::chip(plan, cell, seed);
+        return statistics::chip(plan, target, seed);
     }
     let faults = Faults { rates: cell.faults, map: None };
     let programmed = statistics::programmed(plan, cell, seed, &faults);
-    programmed.chip(plan, cell, &Conditions::at_once(seed))
+    programmed.chip(plan, target, &Conditions::at_once(seed))
 }
 
 /// Programs a chip with a plan's targets, and keeps what came of every cell.
@@ -117,14 +118,17 @@ fn by_pulses(
     faults: &Faults<'_>,
 ) -> Result<Programmed, ProgramError> {
     let writer = Writer::new(target, pulses);
+    let rewriter = Writer::new(target, Pulses { forming: None, ..pulses });
     try_out(plan, target, &pulses, seed)?;
     let works = faults.are_none();
     let targets: Vec<(&PeId, &PeTargets)> = plan.targets.iter().collect();
     let pes = targets
         .into_par_iter()
         .map(|(&pe, targets)| {
-            let faults = (!works).then(|| faults.of_pe(seed, pe, plan.pe));
-            let streams = PeStreams::new(seed, pe);
+            let faults = (!works).then(|| faults.of_pe(seed, plan.on_chip(pe), plan.pe));
+            // Cells are formed once, before the first pass.
+            let writer = if plan.pass_of(pe) == 0 { &writer } else { &rewriter };
+            let streams = PeStreams::new(seed, pe, plan.on_chip(pe));
             let mut cells = PeCells::unused(targets.levels.len());
             let mut tally = Tally::default();
             for (index, &level) in targets.levels.iter().enumerate() {
@@ -159,7 +163,7 @@ fn try_out(
     let stride = n_used.div_ceil(TRIED).max(1);
     let (mut nth, mut n_tried, mut n_accepted) = (0usize, 0, 0);
     for (&pe, targets) in &plan.targets {
-        let streams = PeStreams::new(seed, pe);
+        let streams = PeStreams::new(seed, pe, plan.on_chip(pe));
         for (index, &level) in targets.levels.iter().enumerate() {
             if level.is_nan() {
                 continue;

@@ -14,7 +14,7 @@ use crate::chip::faults::Faults;
 use crate::chip::{CellState, Chip, PeCells, Programmed};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::{Cell, Wires};
+use crate::target::{Cell, Target};
 
 /// Random words set aside for one cell: far more than it draws.
 const WORDS_PER_CELL: u128 = 64;
@@ -22,7 +22,8 @@ const WORDS_PER_CELL: u128 = 64;
 /// Programs a chip with a plan's targets, faults aside.
 ///
 /// Conductances never fall below zero.
-pub(super) fn chip(plan: &ExecutionPlan, cell: &Cell, seed: u64) -> Chip {
+pub(super) fn chip(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
+    let cell = &target.cell;
     let conductances_us = plan
         .targets
         .iter()
@@ -36,7 +37,7 @@ pub(super) fn chip(plan: &ExecutionPlan, cell: &Cell, seed: u64) -> Chip {
     // the square root of 3.
     let cell_error_us = (cell.verify_tolerance_us / 3f64.sqrt()).hypot(cell.relaxation_sd_us);
     let read_noise_fraction = cell.read_noise_fraction;
-    let wires = Wires::NONE;
+    let wires = target.wires;
     Chip { pe: plan.pe, wires, conductances_us, cell_error_us, read_noise_fraction, seed }
 }
 
@@ -52,7 +53,7 @@ pub(super) fn programmed(
         .into_par_iter()
         .map(|(&pe, targets)| {
             let mut draws = Draws::new(cell, seed, pe);
-            let faults = faults.of_pe(seed, pe, plan.pe);
+            let faults = faults.of_pe(seed, plan.on_chip(pe), plan.pe);
             let mut cells = PeCells::unused(targets.levels.len());
             for (index, &level) in targets.levels.iter().enumerate() {
                 if level.is_nan() {

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::chip::{Effect, Effects};
+use crate::chip::{Effect, Effects, Work};
 use crate::entity::Table;
 use crate::schedule::ExecutionPlan;
-use crate::target::{Override, builtin};
+use crate::target::{Cell, Override, builtin};
 
 fn target(sets: &[&str]) -> Target {
     let sets: Vec<Override> = sets.iter().map(|set| Override::parse(set).unwrap()).collect();
@@ -103,7 +103,7 @@ fn the_ramped_gate_needs_a_tenth_of_the_pulses() {
     let n_written = found.iter().filter(|(state, _)| *state == CellState::Written).count();
     assert!(n_written as f64 > 0.99 * found.len() as f64, "{n_written} of {}", found.len());
     let pulses = |programmed: &Programmed| {
-        let work = programmed.work();
+        let work = programmed.work(&plan);
         (work.set_pulses + work.reset_pulses) as f64 / found.len() as f64
     };
     let identical = pulses(&pulsed(&plan, &target(&["cell.verify_tolerance_us=0.25"]), 1));
@@ -175,7 +175,7 @@ fn rounds_bring_relaxed_cells_back() {
         let target = target(&[&format!("cell.pulses.rounds={rounds}")]);
         let plan = plan(&target, 4, None);
         let programmed = pulsed(&plan, &target, 3);
-        let chip = programmed.chip(&plan, &target.cell, &Conditions::at_once(0));
+        let chip = programmed.chip(&plan, &target, &Conditions::at_once(0));
         let mut errors = Vec::new();
         for (pe, conductances) in &chip.conductances_us {
             for (&us, &level) in conductances.iter().zip(&plan.targets[pe].levels) {
@@ -271,7 +271,7 @@ fn drift_is_monotone_in_time() {
     let programmed = pulsed(&plan, &target, 2);
     let at = |at_s: Option<f64>| {
         let conditions = Conditions { at_s, ..Conditions::at_once(0) };
-        let chip = programmed.chip(&plan, &target.cell, &conditions);
+        let chip = programmed.chip(&plan, &target, &conditions);
         let used = |pe: &Vec<f32>| pe.iter().copied().filter(|&us| us > 0.0).collect::<Vec<_>>();
         chip.conductances_us.values().flat_map(used).map(f64::from).collect::<Vec<f64>>()
     };
@@ -303,7 +303,7 @@ fn effects_are_switched_one_by_one() {
     let goal = target.cell.conductance_us(2.0);
     let spread = |effects: Effects| {
         let conditions = Conditions { effects, at_s: Some(3600.0), seed: 0 };
-        let chip = programmed.chip(&plan, &target.cell, &conditions);
+        let chip = programmed.chip(&plan, &target, &conditions);
         let used = chip.conductances_us.values().flatten().filter(|&&us| us > 0.0);
         let errors: Vec<f64> = used.map(|&us| f64::from(us) - goal).collect();
         (mean_and_sd(&errors), chip.read_noise_fraction)
@@ -320,4 +320,29 @@ fn effects_are_switched_one_by_one() {
     assert!(sd < 1e-6 && noise == 0.01, "{sd} {noise}");
     let ((mean, _), _) = spread(Effects::only([Effect::Faults]));
     assert!((mean / (0.1 * (20.0 - goal)) - 1.0).abs() < 0.15, "{mean}");
+}
+
+/// The same cell of the chip is stuck in every pass, and all passes take their
+/// time.
+#[test]
+fn passes_write_the_same_cells_one_after_the_other() {
+    let target = target(&["cell.faults.stuck_high_rate=0.02", "cell.faults.dead_input_rate=0.1"]);
+    let plan = ExecutionPlan { n_pes: 1, n_passes: 2, ..plan(&target, 2, None) };
+    for by_pulses in [false, true] {
+        let options = ProgramOptions { seed: 4, by_pulses, fault_map: None };
+        let programmed = write(&plan, &target, &options).unwrap();
+        let faulty = |pe: u32| -> Vec<bool> {
+            programmed.pes[&PeId(pe)].states.iter().map(|state| state.is_fault()).collect()
+        };
+        assert_eq!(faulty(0), faulty(1));
+        assert!(faulty(0).contains(&true));
+        // What happens to a cell that works is not the same.
+        assert_ne!(programmed.pes[&PeId(0)].written_us, programmed.pes[&PeId(1)].written_us);
+        let passes = programmed.passes(&plan);
+        assert_eq!(passes.len(), 2);
+        let time = |work: &Work| work.busy_ns;
+        assert_eq!(time(&programmed.work(&plan)), passes.iter().map(time).sum::<f64>());
+        let as_one = ExecutionPlan { n_pes: 2, n_passes: 1, ..plan.clone() };
+        assert_eq!(time(&programmed.work(&as_one)), passes.iter().map(time).fold(0.0, f64::max));
+    }
 }

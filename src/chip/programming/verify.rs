@@ -32,10 +32,12 @@ pub(super) struct PeStreams {
 }
 
 impl PeStreams {
-    pub fn new(seed: u64, pe: PeId) -> Self {
+    /// Of a PE of the plan, which is this one of the chip: a cell is the same
+    /// device in every pass, what happens to it is not.
+    pub fn new(seed: u64, pe: PeId, on_chip: PeId) -> Self {
         let of = |purpose| Streams::new(seed, purpose, pe);
         Self {
-            devices: of(Purpose::Device),
+            devices: Streams::new(seed, Purpose::Device, on_chip),
             pulses: of(Purpose::Pulses),
             relaxation: of(Purpose::Relaxation),
         }

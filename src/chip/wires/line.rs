@@ -64,15 +64,16 @@ impl<'a> Line<'a> {
         Self { cells, own, lifts, passes, sensed }
     }
 
-    /// `C[k][l]` for `l` from `k` on.
-    pub(super) fn admittances(&self, k: usize) -> impl Iterator<Item = f64> + '_ {
+    /// Adds `C[k][l]` to a row, from `l = k` on.
+    pub(super) fn add_to(&self, k: usize, row: &mut [f64]) {
+        row[k] += self.own[k];
         // A voltage at `k` draws current through `l`'s cell out of the line.
         let mut cell = -self.cells[k];
-        let later = self.passes[k..].iter().zip(&self.lifts[k + 1..]).map(move |(pass, lift)| {
+        let later = self.passes[k..].iter().zip(&self.lifts[k + 1..]);
+        for (value, (pass, lift)) in row[k + 1..].iter_mut().zip(later) {
             cell *= pass;
-            cell * lift
-        });
-        std::iter::once(self.own[k]).chain(later)
+            *value += cell * lift;
+        }
     }
 
     /// What a voltage at each input line makes flow out of the sensed end.

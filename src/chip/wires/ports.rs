@@ -67,9 +67,7 @@ impl Ports {
         self.n_joined += 1;
         let rows = self.rows.chunks_exact_mut(self.stride);
         for (k, (row, &sensed)) in rows.zip(line.sensed()).enumerate() {
-            for (value, own) in row[k..].iter_mut().zip(line.admittances(k)) {
-                *value += own;
-            }
+            line.add_to(k, row);
             row[column] = sensed;
         }
     }
@@ -196,12 +194,13 @@ fn update(ports: &mut Ports, first: usize, factors: &[f64; BLOCK], pivots: &Rows
     }
 }
 
-/// Takes every factor times its values off, in order.
+/// Takes every factor times its values off, in order. Counted, because
+/// iterators are not compiled into their callers in every build.
 #[inline(always)]
 fn subtract(from: &mut [f64; LANES], factors: &[f64; BLOCK], values: &[[f64; LANES]; BLOCK]) {
-    for (factor, values) in factors.iter().zip(values) {
-        for (from, value) in from.iter_mut().zip(values) {
-            *from -= factor * value;
-        }
+    let ([f0, f1, f2, f3], [v0, v1, v2, v3]) = (factors, values);
+    for lane in 0..LANES {
+        let left = from[lane] - f0 * v0[lane] - f1 * v1[lane];
+        from[lane] = left - f2 * v2[lane] - f3 * v3[lane];
     }
 }

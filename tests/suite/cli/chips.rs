@@ -126,6 +126,23 @@ fn faults_are_mapped_or_drawn() {
 }
 
 #[test]
+fn each_pass_is_written_and_its_work_told() {
+    let desk = desk();
+    let compile = "compile mcnn.onnx --target yao2020-chip --calibrate stored -o x.plan";
+    desk.prints(&format!("{compile} --set chip.pes=1 --passes 9"));
+    let json = desk.json("program x.plan -o x.chip");
+    let passes = json["passes"].as_array().unwrap();
+    assert_eq!(passes.len(), 4);
+    let sum = |key: &str| passes.iter().map(|pass| pass[key].as_f64().unwrap()).sum::<f64>();
+    let (time, energy) = (json["time_ns"].as_f64().unwrap(), json["energy_pj"].as_f64().unwrap());
+    assert!((sum("time_ns") / time - 1.0).abs() < 1e-9, "one after the other: {json}");
+    assert!((sum("energy_pj") / energy - 1.0).abs() < 1e-9);
+    let text = desk.prints("report x.chip");
+    assert!(text.contains("Each time that the chip is written"), "{text}");
+    desk.prints("eval x.chip --data digits --limit 20");
+}
+
+#[test]
 fn what_cannot_be_programmed() {
     let desk = desk();
     let program = |case: &str, rest: &str| {

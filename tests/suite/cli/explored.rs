@@ -82,6 +82,26 @@ fn an_exploration_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_point_is_what_eval_measures() {
+    let desk = Desk::new();
+    // Wires and read noise are of the chip, not of the plan.
+    let common = "mcnn.onnx --target yao2020-macro --calibrate stored --data digits --limit 60";
+    let ohms = ["0", "300"];
+    let explored = desk.json(&format!(
+        "explore {common} --trials 2 --vary pe.wire_input_ohm_per_cell={}",
+        ohms.join(",")
+    ));
+    let mut seen = Vec::new();
+    for (point, ohm) in explored["points"].as_array().unwrap().iter().zip(ohms) {
+        let set = format!("--set pe.wire_input_ohm_per_cell={ohm}");
+        let eval = desk.json(&format!("eval {common} --trials 2 --no-float {set}"));
+        assert_eq!(point["accuracy"], eval["accuracy"]["mean"], "{ohm} ohm");
+        seen.push(eval["accuracy"]["mean"].clone());
+    }
+    assert_ne!(seen[0], seen[1], "so much resistance is felt");
+}
+
+#[test]
 fn a_point_that_does_not_compile_is_a_result() {
     let desk = Desk::new();
     let explore = "explore mcnn.onnx --target yao2020-chip --calibrate stored --vary chip.pes=1,8";

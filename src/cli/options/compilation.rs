@@ -1,0 +1,282 @@
+//! How a model is compiled: options that a plan has behind it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ohmc::chip::Effect;
+use ohmc::fit::Goal;
+use ohmc::frontend::{Axis, FrontendOptions};
+use ohmc::optimize::Goal as OptimizeGoal;
+use ohmc::quantize::{
+    ByLayer, Corrections, InputRule, Precision, QuantizeOptions, RangeRule, WeightRule,
+};
+use ohmc::target::Override;
+
+use super::parse::{
+    parse_by_layer, parse_count, parse_goal, parse_override, parse_range, parse_replicas,
+    parse_shape,
+};
+use crate::cli::error::CliError;
+
+/// Inputs looked at to calibrate, unless said otherwise: enough for the ranges
+/// of activations to settle.
+const CALIBRATION_LIMIT: u64 = 256;
+
+/// Options that belong to the compilation of a model; a plan has them behind
+/// it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Compilation")]
+pub struct Compilation {
+    /// Chip to compile for: a name that `ohmc targets` lists, or a YAML file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: Option<String>,
+
+    /// Change a key of the target, as in `readout.adc_bits=6`; repeatable.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
+    pub overrides: Vec<Override>,
+
+    /// Shape of an input, as in `image=N,3,32,32`, N being the batch; repeatable.
+    #[arg(long = "shape", value_name = "NAME=EXTENTS", value_parser = parse_shape)]
+    pub shapes: Vec<(String, Vec<Axis>)>,
+
+    /// What to choose the ranges of codes from: data, of which a folder's
+    /// training part is taken, or a stored calibration.
+    #[arg(long, value_name = "DATA|STORED")]
+    pub calibrate: Option<PathBuf>,
+
+    /// Inputs to calibrate on at most [default: 256].
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub calibration_limit: Option<u64>,
+
+    /// Store the calibration, to be given to `--calibrate` another time.
+    #[arg(long, value_name = "FILE")]
+    pub save_calibration: Option<PathBuf>,
+
+    /// How weights become levels: by what their errors do to the outputs of
+    /// calibration data, which takes minutes for large models; each at its
+    /// nearest level with a scale for each output column; or with one scale a
+    /// layer [default: per-column].
+    #[arg(long, value_name = "RULE")]
+    pub weights: Option<Weights>,
+
+    /// Leave out a part of second-order rounding, or an effect of the chip;
+    /// repeatable.
+    #[arg(long, value_name = "PART")]
+    pub without: Vec<Part>,
+
+    /// Range that input codes cover: of least squared error (mse), of a share
+    /// of the values (percentile:99.9), or of all (minmax) [default: mse].
+    #[arg(long, value_name = "RULE", value_parser = parse_range)]
+    pub range: Option<RangeRule>,
+
+    /// Codes of inputs that may be negative: two's complement, or unsigned
+    /// with a zero point [default: twos-complement].
+    #[arg(long, value_name = "CODING")]
+    pub inputs_coding: Option<InputsCoding>,
+
+    /// Pairs of cells that hold a weight between them, as digits of its level:
+    /// for all layers, or for one as in `conv1=2`; repeatable [default: 1].
+    #[arg(long = "slices", value_name = "[LAYER=]N", value_parser = parse_by_layer)]
+    pub slices: Vec<(Option<String>, u8)>,
+
+    /// Bits of input codes, from 1 to 16: for all layers, or for one as in
+    /// `conv1=12`; repeatable [default: the target's].
+    #[arg(long = "input-bits", value_name = "[LAYER=]BITS", value_parser = parse_by_layer)]
+    pub input_bits: Vec<(Option<String>, u8)>,
+
+    /// Choose slices so that little is lost against floating point, with as few
+    /// cells as possible: a share of calibration inputs whose top-1 changes
+    /// (`accuracy=0.5%`), or the relative error of the outputs (`error=1%`).
+    #[arg(long, value_name = "GOAL", value_parser = parse_goal, conflicts_with = "slices")]
+    pub fit: Option<Goal>,
+
+    /// Passes allowed for a model larger than the chip, with cells written anew
+    /// between them [default: 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub passes: Option<u32>,
+
+    /// Copies of a layer that work at the same time, as in `conv1=3`;
+    /// repeatable.
+    #[arg(long = "replicas", value_name = "LAYER=N", value_parser = parse_replicas)]
+    pub replicas: Vec<(String, u32)>,
+
+    /// Fill the chip with copies of layers, chosen for this; layers that
+    /// `--replicas` or a floorplan names stay as they are.
+    #[arg(long, value_name = "GOAL")]
+    pub optimize: Option<Optimize>,
+
+    /// YAML file that pins layers or slices of them to PEs.
+    #[arg(long, value_name = "FILE")]
+    pub floorplan: Option<PathBuf>,
+}
+
+/// `--weights`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// By what errors do together to the outputs.
+    SecondOrder,
+    /// A scale for each output column, of least squared error.
+    PerColumn,
+    /// One scale a layer, nearest level.
+    Plain,
+}
+
+/// `--without`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Weights that make up for the errors of layers before.
+    Compensation,
+    /// Scales fitted once levels are known.
+    Scales,
+    /// Biases that take off the mean error.
+    Bias,
+    /// Scales chosen with the errors of cells in mind.
+    Cells,
+    /// Of a chip: cells stop anywhere within the tolerance, or are given up.
+    VerifyError,
+    /// Of a chip: cells change at once after they were written.
+    Relaxation,
+    /// Of a chip: cells go on changing; with `--at`.
+    Drift,
+    /// Of a chip: every reading is another.
+    ReadNoise,
+    /// Of a chip: cells and lines that do not work.
+    Faults,
+    /// Of a chip: lines have resistance.
+    Wires,
+}
+
+impl Part {
+    /// The effect of a chip that it is, if it is one.
+    fn effect(self) -> Option<Effect> {
+        match self {
+            Self::Compensation | Self::Scales | Self::Bias | Self::Cells => None,
+            Self::VerifyError => Some(Effect::VerifyError),
+            Self::Relaxation => Some(Effect::Relaxation),
+            Self::Drift => Some(Effect::Drift),
+            Self::ReadNoise => Some(Effect::ReadNoise),
+            Self::Faults => Some(Effect::Faults),
+            Self::Wires => Some(Effect::Wires),
+        }
+    }
+}
+
+/// `--optimize`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Optimize {
+    /// One input is done soonest.
+    Latency,
+    /// Most inputs a second in a stream.
+    Throughput,
+    /// Least energy for an input, by the target's costs.
+    Energy,
+}
+
+impl From<Optimize> for OptimizeGoal {
+    fn from(optimize: Optimize) -> Self {
+        match optimize {
+            Optimize::Latency => Self::Latency,
+            Optimize::Throughput => Self::Throughput,
+            Optimize::Energy => Self::Energy,
+        }
+    }
+}
+
+/// `--inputs-coding`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum InputsCoding {
+    /// The top bit-plane counts negative.
+    TwosComplement,
+    /// Unsigned with a zero point.
+    Affine,
+}
+
+impl Compilation {
+    /// The options that were given, as they are written.
+    pub fn given(&self) -> Vec<&'static str> {
+        [
+            ("--target", self.target.is_some()),
+            ("--set", !self.overrides.is_empty()),
+            ("--shape", !self.shapes.is_empty()),
+            ("--calibrate", self.calibrate.is_some()),
+            ("--calibration-limit", self.calibration_limit.is_some()),
+            ("--save-calibration", self.save_calibration.is_some()),
+            ("--weights", self.weights.is_some()),
+            ("--without", self.without.iter().any(|part| part.effect().is_none())),
+            ("--range", self.range.is_some()),
+            ("--inputs-coding", self.inputs_coding.is_some()),
+            ("--slices", !self.slices.is_empty()),
+            ("--input-bits", !self.input_bits.is_empty()),
+            ("--fit", self.fit.is_some()),
+            ("--passes", self.passes.is_some()),
+            ("--replicas", !self.replicas.is_empty()),
+            ("--optimize", self.optimize.is_some()),
+            ("--floorplan", self.floorplan.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// Effects of the chip that are left out.
+    pub fn effects_left_out(&self) -> impl Iterator<Item = Effect> {
+        self.without.iter().filter_map(|part| part.effect())
+    }
+
+    /// Refuses effects of a chip, for commands that read none.
+    pub fn without_effects(&self) -> Result<(), CliError> {
+        match self.effects_left_out().next() {
+            Some(_) => Err(CliError::NoChipRead { options: vec!["--without"] }),
+            None => Ok(()),
+        }
+    }
+
+    /// Inputs to calibrate on at most.
+    pub fn calibration_limit(&self) -> u64 {
+        self.calibration_limit.unwrap_or(CALIBRATION_LIMIT)
+    }
+
+    /// What is fixed about the model; of two shapes for one input the last
+    /// counts.
+    pub fn frontend(&self) -> FrontendOptions {
+        FrontendOptions { shapes: self.shapes.iter().cloned().collect() }
+    }
+
+    /// What is chosen about quantisation.
+    pub fn quantize(&self) -> QuantizeOptions {
+        let weights = match self.weights {
+            Some(Weights::SecondOrder) => WeightRule::SecondOrder,
+            Some(Weights::PerColumn) => WeightRule::PerColumn,
+            Some(Weights::Plain) => WeightRule::Plain,
+            None => WeightRule::default(),
+        };
+        let inputs = match self.inputs_coding {
+            Some(InputsCoding::TwosComplement) => InputRule::TwosComplement,
+            Some(InputsCoding::Affine) => InputRule::Affine,
+            None => InputRule::default(),
+        };
+        let has = |part| !self.without.contains(&part);
+        let corrections = Corrections {
+            compensation: has(Part::Compensation),
+            scales: has(Part::Scales),
+            bias: has(Part::Bias),
+            cells: has(Part::Cells),
+        };
+        let range = self.range.unwrap_or_default();
+        let (slices, input_bits) = (by_layer(&self.slices), by_layer(&self.input_bits));
+        let precision = Precision { slices, input_bits };
+        QuantizeOptions { weights, range, inputs, corrections, precision }
+    }
+}
+
+/// Of two numbers for a layer, the last counts.
+fn by_layer(given: &[(Option<String>, u8)]) -> ByLayer {
+    let mut by_layer = ByLayer::default();
+    for (layer, number) in given {
+        match layer {
+            Some(name) => drop(by_layer.named.insert(name.clone(), *number)),
+            None => by_layer.all = Some(*number),
+        }
+    }
+    by_layer
+}
