@@ -79,6 +79,7 @@ impl Case {
             conductances_us: BTreeMap::from([(PeId(0), cells)]),
             cell_error_us: 0.33,
             read_noise_fraction: self.noise,
+            converters: BTreeMap::new(),
             seed: 0,
         };
         let place = WeightTile {

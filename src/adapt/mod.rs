@@ -24,22 +24,25 @@
 //!
 //! Nothing here is stored or drawn: the same plan, cells and calibration give
 //! the same targets. A plan whose targets are replaced is programmed as any
-//! other.
+//! other; [`program`] does both in turn, stage by stage.
 //!
 //! | file | what |
 //! |---|---|
+//! | `program` | a chip that is written by somebody who knows its faults, and looks |
 //! | `moments` | what drives the lines of a tile together |
 //! | `column` | one column of pairs: bounds, and the error of least norm in them |
 
 mod column;
 mod moments;
+mod program;
+
+pub use program::{Written, program};
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::chip::Chip;
+use crate::chip::{Chip, Programmed};
 use crate::entity::PeId;
 use crate::mapping::WeightTile;
 use crate::quantize::Calibration;
@@ -68,12 +71,35 @@ impl FixedCells {
         Self::of(plan, chip, |_, us, level| is_off(us, level))
     }
 
-    /// Cells of a chip in use on these input lines, as they were measured:
-    /// those lines are written, the others can still make up for them.
-    pub fn written(plan: &ExecutionPlan, chip: &Chip, input_lines: Range<u32>) -> Self {
+    /// Cells of a chip in use on the input lines for which this holds, as they
+    /// were measured: those lines are written, the others can still make up for
+    /// them.
+    pub fn written(plan: &ExecutionPlan, chip: &Chip, is_written: impl Fn(u32) -> bool) -> Self {
         let n_outputs = plan.pe.outputs as usize;
-        let lines = input_lines.start as usize..input_lines.end as usize;
-        Self::of(plan, chip, |at, _, _| lines.contains(&(at / n_outputs)))
+        Self::of(plan, chip, |at, _, _| is_written((at / n_outputs) as u32))
+    }
+
+    /// Cells of a chip that do not work.
+    pub fn faulty(programmed: &Programmed) -> Self {
+        let of_pe = programmed.pes.iter().map(|(&pe, cells)| {
+            let held = cells.states.iter().zip(&cells.relaxed_us);
+            let held = held.map(|(state, &us)| if state.is_fault() { us } else { f32::NAN });
+            (pe, held.collect())
+        });
+        Self { conductances_us: of_pe.collect() }
+    }
+
+    /// Puts the cells of another with these.
+    pub fn add(&mut self, other: Self) {
+        for (pe, cells) in other.conductances_us {
+            match self.conductances_us.get_mut(&pe) {
+                Some(own) => {
+                    let both = own.iter_mut().zip(cells);
+                    both.filter(|(_, us)| !us.is_nan()).for_each(|(own, us)| *own = us);
+                }
+                None => drop(self.conductances_us.insert(pe, cells)),
+            }
+        }
     }
 
     /// Cells in use for which this holds: their place, conductance, target.

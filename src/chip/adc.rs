@@ -55,7 +55,7 @@ pub fn settings(
     // The plan with full-scale settings tells which cells a tile has; cells at
     // their targets exactly, since no chip is there yet.
     let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
-    let chip = programming::program(&plan, &target.with_exact_cells(), 0);
+    let chip = programming::program(&plan, &target.exact(), 0);
     let chip = chip.effective(&plan);
     let ids: Vec<WeightTileId> = mapping.tiles.keys().collect();
     Ok(ids

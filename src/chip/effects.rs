@@ -18,17 +18,20 @@ pub enum Effect {
     Faults,
     /// Lines have resistance.
     Wires,
+    /// ADCs differ from what they should be.
+    Converters,
 }
 
 impl Effect {
     /// All of them, in the order in which they come about.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::VerifyError,
         Self::Relaxation,
         Self::Drift,
         Self::ReadNoise,
         Self::Faults,
         Self::Wires,
+        Self::Converters,
     ];
 
     /// Its name on the command line: `read-noise`.
@@ -40,6 +43,7 @@ impl Effect {
             Self::ReadNoise => "read-noise",
             Self::Faults => "faults",
             Self::Wires => "wires",
+            Self::Converters => "converters",
         }
     }
 }

@@ -14,9 +14,11 @@
 //! | [`wires`] | what output lines see of it through wires with resistance |
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
+//! | `converters` | ADCs that differ from each other, measured and corrected |
 //! | `adc` | from currents to codes, and over which range |
 
 mod adc;
+mod converters;
 mod effects;
 mod faults;
 mod kernel;
@@ -28,6 +30,7 @@ mod random;
 pub mod wires;
 
 pub use adc::{AdcError, settings};
+pub use converters::{Converter, Line};
 pub use effects::{Conditions, Effect, Effects};
 pub use faults::{Fault, FaultMap, FaultMapError};
 pub use kernel::{
@@ -41,7 +44,8 @@ pub use programming::{ProgramError, ProgramOptions, program, write};
 use std::collections::BTreeMap;
 
 use crate::entity::PeId;
-use crate::target::{Pe, Wires};
+use crate::mapping::WeightTile;
+use crate::target::{Pe, Subtract, Wires};
 
 /// A chip on the bench: the conductance of every cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +63,31 @@ pub struct Chip {
     /// Standard deviation of one reading of one cell, as a fraction of its
     /// conductance.
     pub read_noise_fraction: f64,
+    /// The ADCs of every PE in use; none where they are as they should be.
+    pub converters: BTreeMap<PeId, Vec<Converter>>,
     /// Seed of its read noise.
     pub seed: u64,
+}
+
+impl Chip {
+    /// Whether one reading differs from the next.
+    pub fn is_noisy(&self) -> bool {
+        let converts_noisily = |converter: &Converter| converter.noise_codes > 0.0;
+        self.read_noise_fraction > 0.0 || self.converters.values().flatten().any(converts_noisily)
+    }
+
+    /// The ADC of each value of a tile, pair or line; none where they are as
+    /// they should be.
+    fn converters_of(&self, place: &WeightTile, subtract: Subtract) -> Option<Vec<&Converter>> {
+        let own = self.converters.get(&place.pe).filter(|own| !own.is_empty())?;
+        let lines_a_value = match subtract {
+            Subtract::BeforeConversion => 2,
+            Subtract::AfterConversion => 1,
+        };
+        let n_values = (self.pe.outputs / lines_a_value).max(1) as usize;
+        let first = (place.output_line / lines_a_value) as usize;
+        let values = first..first + (place.n_outputs() / lines_a_value) as usize;
+        let nth = |value: usize| (value * own.len() / n_values).min(own.len() - 1);
+        Some(values.map(|value| &own[nth(value)]).collect())
+    }
 }

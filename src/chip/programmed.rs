@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::Chip;
 use super::effects::{Conditions, Effect};
 use super::faults::Fault;
 use super::math::ln;
 use super::random::{Purpose, Streams};
+use super::{Chip, Converter};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Cell, Drift, Pe, Target, Wires};
@@ -223,6 +223,10 @@ impl Programmed {
             conductances_us,
             cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us),
             read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),
+            converters: match has(Effect::Converters) {
+                true => Converter::of_chip(plan, target, self.seed),
+                false => BTreeMap::new(),
+            },
             seed: conditions.seed,
         }
     }

@@ -33,6 +33,10 @@ pub(super) enum Purpose {
     InputLine = 6,
     /// Whether an output line is dead.
     OutputLine = 7,
+    /// What distinguishes an ADC from others.
+    Converter = 8,
+    /// What measuring it draws.
+    ConverterReadings = 9,
 }
 
 /// The streams of one purpose of a PE's cells, or lines.
@@ -52,7 +56,7 @@ impl Streams {
 }
 
 /// Numbers that follow each other.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stream(u64);
 
 impl Stream {

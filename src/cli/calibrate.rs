@@ -22,7 +22,7 @@ use rand_distr::StandardNormal;
 use super::error::CliError;
 use super::files;
 use super::items::Items;
-use super::options::{Compilation, Weights};
+use super::options::Compilation;
 use super::progress::Progress;
 use super::render;
 
@@ -31,6 +31,13 @@ const SYNTHETIC_INPUTS: u64 = 32;
 
 /// Values made up at most, so that large inputs do not fill the memory.
 const SYNTHETIC_VALUES: usize = 1 << 24;
+
+/// Multiply-accumulates that inputs made up may cost, so that large models are
+/// not run for minutes on what says little about them.
+const SYNTHETIC_MACS: u64 = 1 << 35;
+
+/// Inputs made up whatever they cost, as far as they fit.
+const SYNTHETIC_LEAST: u64 = 4;
 
 /// The seed of inputs that are made up: a plan depends on no `--seed`.
 const SYNTHETIC_SEED: u64 = 0;
@@ -122,15 +129,17 @@ impl Calibrating<'_> {
 
     /// Whether the inputs are run again, now or with what is stored.
     fn keeps_inputs(&self) -> bool {
-        let Compilation { weights, fit, save_calibration, .. } = self.compilation;
-        *weights == Some(Weights::SecondOrder) || fit.is_some() || save_calibration.is_some()
+        self.compilation.reruns_inputs() || self.compilation.save_calibration.is_some()
     }
 
     /// On inputs that are made up, with a warning.
     fn on_synthetic(&self) -> Result<Calibration, CliError> {
         let specs = &self.items.specs;
         let largest = specs.iter().map(n_values).max().unwrap_or(1).max(1);
-        let n_inputs = self.compilation.calibration_limit().min(SYNTHETIC_INPUTS);
+        let crossbars = self.model.graph.crossbar_layers();
+        let macs: u64 = crossbars.map(|(_, _, crossbar)| crossbar.nest.macs_per_input()).sum();
+        let worth = (SYNTHETIC_MACS / macs.max(1)).clamp(SYNTHETIC_LEAST, SYNTHETIC_INPUTS);
+        let n_inputs = self.compilation.calibration_limit().min(worth);
         let n_inputs = (SYNTHETIC_VALUES / largest).clamp(1, n_inputs as usize);
         let made: Vec<Made> =
             specs.iter().zip(0..).map(|(spec, index)| self.made(spec, index, n_inputs)).collect();

@@ -4,12 +4,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use ohmc::adapt::{self, Changes, Written};
 use ohmc::chip::{self, Chip, Conditions, Effect, Effects, FaultMap, ProgramOptions, Programmed};
 use ohmc::format;
+use ohmc::schedule::ExecutionPlan;
+use ohmc::target::Target;
+use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::files;
 use super::options::Compilation;
+use super::output::counted;
 use super::prepare::Prepared;
 
 /// Under which conditions a chip is read.
@@ -36,10 +41,66 @@ pub struct Making {
     #[arg(long)]
     pub pulses: bool,
 
+    #[command(flatten)]
+    pub knowing: Knowing,
+}
+
+/// What is known of a chip when it is programmed.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Chip")]
+pub struct Knowing {
     /// Faults measured on the chip, in place of the target's rates: `.npy` of
     /// u1, [PE][input][output], 0 works, 1 stuck high, 2 stuck low, 3 dead.
     #[arg(long, value_name = "FILE")]
     pub fault_map: Option<PathBuf>,
+
+    /// Make up for faults of the chip, as if they were known: the other cell of
+    /// the pair takes over, and other pairs of the column what is left. In N
+    /// stages (`--adapt=4`) every N-th input line is written at a time, and
+    /// also makes up for what was measured of those before; see `--without`.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub adapt: Option<u32>,
+}
+
+impl Knowing {
+    /// The options that were given, as they are written.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let options =
+            [("--fault-map", self.fault_map.is_some()), ("--adapt", self.adapt.is_some())];
+        options.into_iter().filter_map(|(name, given)| given.then_some(name))
+    }
+
+    /// Programs the plan of a model or a file into a chip.
+    pub fn write(
+        &self,
+        prepared: &Prepared,
+        compilation: &Compilation,
+        options: &ProgramOptions<'_>,
+    ) -> Result<Written, CliError> {
+        let Prepared { plan, target, calibration, .. } = prepared;
+        Ok(match self.adapt {
+            Some(n_stages) => {
+                let how = (compilation.adapt(), n_stages);
+                adapt::program(plan, target, calibration, options, how)?
+            }
+            None => {
+                let programmed = chip::write(plan, target, options)?;
+                Written { plan: plan.clone(), programmed, changes: Changes::default() }
+            }
+        })
+    }
+}
+
+/// What `--adapt` changed, for people.
+pub fn changes_text(changes: &Changes) -> String {
+    let left = 100.0 * (changes.error_after / changes.error_before.max(f64::MIN_POSITIVE)).sqrt();
+    format!(
+        "{} of no use, {} changed for their partners, {} for others; sums off by {left:.0} % of before",
+        counted(changes.fixed, "cell"),
+        counted(changes.partners, "cell"),
+        counted(changes.feedback, "cell"),
+    )
 }
 
 /// An effect, as it is called on the command line.
@@ -57,6 +118,8 @@ pub enum EffectName {
     Faults,
     /// Lines have resistance.
     Wires,
+    /// ADCs differ from what they should be.
+    Converters,
 }
 
 impl From<EffectName> for Effect {
@@ -68,6 +131,7 @@ impl From<EffectName> for Effect {
             EffectName::ReadNoise => Self::ReadNoise,
             EffectName::Faults => Self::Faults,
             EffectName::Wires => Self::Wires,
+            EffectName::Converters => Self::Converters,
         }
     }
 }
@@ -78,6 +142,17 @@ impl Reading {
         let options = [("--only", !self.only.is_empty()), ("--at", self.at.is_some())];
         options.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }
+}
+
+/// The same for scripts.
+pub fn changes_json(changes: &Changes) -> Value {
+    json!({
+        "cells_of_no_use": changes.fixed,
+        "cells_changed_for_partners": changes.partners,
+        "cells_changed_for_others": changes.feedback,
+        "squared_error_before": changes.error_before,
+        "squared_error_after": changes.error_after,
+    })
 }
 
 /// A map of faults for the chip of a prepared plan.
@@ -95,9 +170,27 @@ pub fn fault_map(
     Ok(Some(map))
 }
 
+/// A chip that a plan is programmed into, with some of the effects of its
+/// target.
+pub fn chip(
+    plan: &ExecutionPlan,
+    target: &Target,
+    effects: Effects,
+    seed: u64,
+) -> Result<Chip, CliError> {
+    if effects == Effects::ALL {
+        return Ok(chip::program(plan, target, seed));
+    }
+    let options = ProgramOptions { seed, by_pulses: false, fault_map: None };
+    let conditions = Conditions { effects, at_s: None, seed };
+    Ok(chip::write(plan, target, &options)?.chip(plan, target, &conditions))
+}
+
 /// Where chips come from, and how they are read.
 pub struct Bench<'a> {
     prepared: &'a Prepared,
+    compilation: &'a Compilation,
+    knowing: &'a Knowing,
     by_pulses: bool,
     map: Option<FaultMap>,
     /// Effects that are there.
@@ -110,19 +203,20 @@ impl<'a> Bench<'a> {
     /// Checks that what is asked for can be.
     pub fn new(
         prepared: &'a Prepared,
-        compilation: &Compilation,
+        compilation: &'a Compilation,
         reading: &Reading,
-        making: &Making,
+        making: &'a Making,
     ) -> Result<Self, CliError> {
+        let Making { pulses, knowing } = making;
         let target = &prepared.target;
         if reading.at.is_some() && target.cell.drift.is_none() {
             return Err(CliError::NoDrift { target: target.name.clone() });
         }
-        if making.pulses && target.cell.pulses.is_none() {
+        if *pulses && target.cell.pulses.is_none() {
             return Err(CliError::NoPulses { target: target.name.clone(), option: "--pulses" });
         }
-        let made = [("--pulses", making.pulses), ("--fault-map", making.fault_map.is_some())];
-        let made: Vec<_> = made.into_iter().filter(|(_, given)| *given).map(|(n, _)| n).collect();
+        let made: Vec<_> =
+            pulses.then_some("--pulses").into_iter().chain(knowing.given()).collect();
         if prepared.programmed.is_some() && !made.is_empty() {
             return Err(CliError::Programmed { file: prepared.file.clone(), options: made });
         }
@@ -131,16 +225,18 @@ impl<'a> Bench<'a> {
             _ => Effects::only(reading.only.iter().map(|&name| name.into())),
         };
         let effects = compilation.effects_left_out().fold(only, Effects::without);
-        let map = fault_map(making.fault_map.as_ref(), prepared)?;
-        Ok(Self { prepared, by_pulses: making.pulses, map, effects, at_s: reading.at })
+        let map = fault_map(knowing.fault_map.as_ref(), prepared)?;
+        let (by_pulses, at_s) = (*pulses, reading.at);
+        Ok(Self { prepared, compilation, knowing, by_pulses, map, effects, at_s })
     }
 
     /// A chip with the seed that is given; of one that is programmed already,
     /// a reading with this seed.
     pub fn chip(&self, seed: u64) -> Result<Chip, CliError> {
         let Prepared { plan, target, programmed, .. } = self.prepared;
-        let plain = self.effects == Effects::ALL && self.at_s.is_none() && self.map.is_none();
-        if programmed.is_none() && plain && !self.by_pulses {
+        let as_is = self.effects == Effects::ALL && self.at_s.is_none();
+        let plain = self.map.is_none() && self.knowing.adapt.is_none() && !self.by_pulses;
+        if programmed.is_none() && as_is && plain {
             return Ok(chip::program(plan, target, seed));
         }
         match programmed {
@@ -151,9 +247,9 @@ impl<'a> Bench<'a> {
 
     /// The plan programmed into a chip with this seed.
     pub fn program(&self, seed: u64) -> Result<Programmed, CliError> {
-        let Prepared { plan, target, .. } = self.prepared;
         let (by_pulses, fault_map) = (self.by_pulses, self.map.as_ref());
-        Ok(chip::write(plan, target, &ProgramOptions { seed, by_pulses, fault_map })?)
+        let options = ProgramOptions { seed, by_pulses, fault_map };
+        Ok(self.knowing.write(self.prepared, self.compilation, &options)?.programmed)
     }
 
     /// A programmed chip with some of its effects.
@@ -175,6 +271,7 @@ impl<'a> Bench<'a> {
             Effect::ReadNoise => cell.read_noise_fraction > 0.0,
             Effect::Faults => has_faults(),
             Effect::Wires => !self.prepared.target.wires.are_ideal(),
+            Effect::Converters => !self.prepared.target.readout.adc_errors.are_none(),
         };
         Effect::ALL.into_iter().filter(|&e| self.effects.has(e)).filter(has).collect()
     }

@@ -1,23 +1,25 @@
-//! `ohmc explore`: one model on many variants of a target.
+//! `ohmc explore`: one model on many variants of a target, compiled in many
+//! ways.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ohmc::chip;
+use ohmc::chip::Effects;
 use ohmc::data::DataOptions;
+use ohmc::format;
 use ohmc::report::{Report, ReportParts};
-use ohmc::runtime::{Executor, for_each_batch};
-use ohmc::schedule::ExecutionPlan;
+use ohmc::runtime::{Executor, FloatModel, Runs, for_each_batch};
 use ohmc::target::{Override, Target};
 use ohmc::timing::TimingOptions;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::chips;
 use super::error::CliError;
 use super::files;
 use super::items::Batch;
 use super::options::{
-    Compilation, Format, Preprocessing, Seed, Selection, Threads, parse_override,
+    Compilation, Format, Preprocessing, Seed, Selection, Threads, VARIABLE, parse_override,
 };
 use super::output::{self, Output};
 use super::picture;
@@ -29,12 +31,15 @@ use super::score::{self, mean_and_sd};
 /// More points than anybody looks at.
 const POINTS_MAX: usize = 10_000;
 
-/// Measure a model on many variants of a target
+/// Measure a model on many variants of a target, or compiled in many ways
 ///
 /// Every combination of the values that `--vary` gives is a point: the model
 /// is compiled for it, timed, and, with data, run. Points are worked on in
 /// parallel. With `-o` each is kept as soon as it is there, so that an
 /// exploration that was ended goes on where it was.
+///
+/// Beside keys of the target `--vary` takes the options weights, slices,
+/// input-bits, inputs-coding, range, fit, optimize and without.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Explore {
@@ -42,8 +47,8 @@ pub struct Explore {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// A key of the target and the values it takes, as in
-    /// `readout.adc_bits=4..8` or `pe.inputs=64,128,256`; repeatable.
+    /// A key of the target, or an option, and the values it takes, as in
+    /// `readout.adc_bits=4..8` or `weights=plain,second-order`; repeatable.
     #[arg(long, value_name = "PATH=VALUES", required = true, value_parser = parse_vary)]
     vary: Vec<Vary>,
 
@@ -93,10 +98,12 @@ const EXAMPLES: &str = "\
 Examples:
   ohmc explore models/mcnn.onnx --target yao2020-macro --data models/digits \\
     --vary readout.adc_bits=4..8 --vary pe.inputs=64,128,256 -o points.jsonl --svg pareto.svg
+  ohmc explore resnet20.onnx --target yao2020-macro --data cifar10 --trials 5 \\
+    --vary weights=plain,per-column,second-order
   ohmc explore resnet56.onnx --target yao2020-macro --vary chip.pes=128,256,512 \\
     --optimize throughput --csv table.csv";
 
-/// `--vary`: a key and its values.
+/// `--vary`: a key or an option, and its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vary {
     path: String,
@@ -110,7 +117,9 @@ fn parse_vary(text: &str) -> Result<Vary, String> {
     };
     let (path, values) = text.split_once('=').ok_or_else(wrong)?;
     let path = path.trim();
-    parse_override(&format!("{path}=0")).map_err(|_| wrong())?;
+    if !VARIABLE.contains(&path) {
+        parse_override(&format!("{path}=0")).map_err(|_| wrong())?;
+    }
     let values: Vec<String> = match values.split_once("..") {
         Some((from, to)) => {
             let number = |text: &str| text.trim().parse::<i64>().map_err(|_| wrong());
@@ -126,10 +135,29 @@ fn parse_vary(text: &str) -> Result<Vary, String> {
         None => values.split(',').map(|value| value.trim().to_string()).collect(),
     };
     if values.iter().any(String::is_empty) {
-        Err(wrong())
-    } else {
-        Ok(Vary { path: path.into(), values })
+        return Err(wrong());
     }
+    if VARIABLE.contains(&path) {
+        for value in &values {
+            let refused = Compilation::default().with(path, value).err();
+            refused.map_or(Ok(()), |error| Err(reason(&error)))?;
+        }
+    }
+    Ok(Vary { path: path.into(), values })
+}
+
+/// What clap says of an option, without how the command is used.
+fn reason(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("For more information"));
+    let words: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    words.join(" ").trim_start_matches("error: ").to_string()
+}
+
+/// What a point is compiled for, and how.
+struct Variant {
+    target: Target,
+    compilation: Compilation,
 }
 
 impl Explore {
@@ -139,32 +167,47 @@ impl Explore {
         self.check_files()?;
         let csv = self.csv.as_deref().map(Output::create).transpose()?;
         let svg = self.svg.as_deref().map(Output::create).transpose()?;
+        let name = self.compilation.target.as_deref();
+        let name = name.ok_or_else(|| CliError::NoTarget { file: files::name(&self.model) })?;
+        let text = prepare::target_text(name)?;
+        let points = self.points()?;
+        // Every target first: a key that is none is found before the work.
+        let variants = points
+            .iter()
+            .map(|point| self.variant(point, name, &text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let store = self.compilation.save_calibration.as_deref().map(Output::create).transpose()?;
+        let compilations = || variants.iter().map(|variant| &variant.compilation);
         let request = Request {
             file: &self.model,
-            compilation: &self.compilation,
+            // They are read and calibrated alike, but some need more of it.
+            compilation: compilations()
+                .find(|compilation| compilation.reruns_inputs())
+                .unwrap_or(&self.compilation),
             preprocessing: &self.preprocessing,
             data: self.data.as_deref(),
             measures: true,
             out: None,
         };
-        let name = request.target_name()?;
-        let text = prepare::target_text(name)?;
-        let points = self.points()?;
-        // Every target first: a key that is none is found before the work.
-        let targets = points
-            .iter()
-            .map(|point| Ok(Target::from_yaml(&text, name, &self.overrides(point)?)?))
-            .collect::<Result<Vec<Target>, CliError>>()?;
         let ready = request.ready()?;
+        if let Some(store) = store {
+            store.finish_with(&format::write_calibration(&ready.calibration)?)?;
+        }
         let scores = self.scores(&ready)?;
         let kept = Points::open(self.out.as_deref(), &self.fingerprint(&ready, &text)?, &points)?;
         let progress = Progress::start("exploring", Some(points.len() as u64));
         progress.advance(kept.n_found() as u64);
-        points.par_iter().zip(&targets).try_for_each(|(point, target)| {
+        let float = match scores {
+            Some(output) if kept.n_found() < points.len() => {
+                Some(self.accuracy(&ready, &FloatModel::new(&ready.model)?, output)?)
+            }
+            _ => None,
+        };
+        points.par_iter().zip(&variants).try_for_each(|(point, variant)| {
             if kept.has(point) {
                 return Ok(());
             }
-            let found = self.measure(&ready, target, scores)?;
+            let found = self.measure(&ready, variant, scores.zip(float))?;
             progress.advance(1);
             kept.add(point, found)
         })?;
@@ -224,15 +267,20 @@ impl Explore {
         Ok(points)
     }
 
-    /// What `--set` says, then the point.
-    fn overrides(&self, point: &Point) -> Result<Vec<Override>, CliError> {
-        let mut overrides = self.compilation.overrides.clone();
+    /// What `--set` and the other options say, then the point.
+    fn variant(&self, point: &Point, name: &str, text: &str) -> Result<Variant, CliError> {
+        let mut compilation = self.compilation.clone();
         for (path, value) in point {
-            let parsed = Override::parse(&format!("{path}={value}"));
-            // The option's parser has seen it already.
-            overrides.extend(parsed.ok());
+            // The option's parser has seen both already.
+            match VARIABLE.contains(&path.as_str()) {
+                true => compilation = compilation.with(path, value).unwrap_or(compilation),
+                false => {
+                    compilation.overrides.extend(Override::parse(&format!("{path}={value}")).ok());
+                }
+            }
         }
-        Ok(overrides)
+        let target = Target::from_yaml(text, name, &compilation.overrides)?;
+        Ok(Variant { target, compilation })
     }
 
     /// What makes points of two runs comparable: everything but the points.
@@ -251,7 +299,7 @@ impl Explore {
             self.selection,
             self.trials,
             self.seed,
-            ohmc::format::OHMC_VERSION
+            format::OHMC_VERSION
         );
         hash.update(chosen.as_bytes());
         hash.update(ready.preprocess.describe().as_bytes());
@@ -277,14 +325,17 @@ impl Explore {
         }
     }
 
-    /// One point: a model that does not compile for it is a result too.
+    /// One point: a model that does not compile for it is a result too. With
+    /// data, `scores` is the output that labels are compared with, and its
+    /// accuracy in floating point.
     fn measure(
         &self,
         ready: &Ready,
-        target: &Target,
-        scores: Option<usize>,
+        variant: &Variant,
+        scores: Option<(usize, f64)>,
     ) -> Result<Found, CliError> {
-        let plan = match ready.compile(target, &self.compilation) {
+        let Variant { target, compilation } = variant;
+        let plan = match ready.compile(target, compilation) {
             Ok((compiled, _)) => compiled.plan,
             Err(error @ (CliError::Compile { .. } | CliError::Fit { .. })) => {
                 let text = error.to_string();
@@ -293,6 +344,7 @@ impl Explore {
             }
             Err(error) => return Err(error),
         };
+        let effects = compilation.effects_left_out().fold(Effects::ALL, Effects::without);
         let report = Report::new(&ReportParts {
             model_name: &ready.file,
             graph: &ready.model.graph,
@@ -302,24 +354,23 @@ impl Explore {
             calibration: "",
             timing: TimingOptions::default(),
         });
-        let accuracies = match scores {
-            Some(output) => (0..self.trials)
-                .map(|nth| self.accuracy(ready, target, &plan, (output, nth)))
-                .collect::<Result<Vec<f64>, _>>()?,
-            None => Vec::new(),
-        };
-        let (accuracy, accuracy_sd) = match accuracies.as_slice() {
-            [] => (None, None),
-            accuracies => {
-                let (mean, sd) = mean_and_sd(accuracies);
-                (Some(mean), Some(sd))
-            }
-        };
+        let (mut accuracy, mut accuracy_sd, mut loss) = (None, None, None);
+        if let Some((output, float)) = scores {
+            let trial = |nth: u32| {
+                let seed = self.seed.seed.wrapping_add(nth.into());
+                let chip = chips::chip(&plan, target, effects, seed)?;
+                self.accuracy(ready, &Executor::new(&plan, &ready.model, &chip)?, output)
+            };
+            let accuracies = (0..self.trials).map(trial).collect::<Result<Vec<f64>, _>>()?;
+            let (mean, sd) = mean_and_sd(&accuracies);
+            (accuracy, accuracy_sd, loss) = (Some(mean), Some(sd), Some(float - mean));
+        }
         let timing = &report.timing;
         const PS_PER_US: f64 = 1e6;
         Ok(Found {
             accuracy,
             accuracy_sd,
+            loss,
             latency_us: Some(timing.latency_ps as f64 / PS_PER_US),
             interval_us: Some(timing.interval_ps / PS_PER_US),
             energy_nj: report.costs.as_ref().map(|costs| costs.energy.total_pj() / 1000.0),
@@ -330,22 +381,13 @@ impl Explore {
         })
     }
 
-    /// Top-1 accuracy of one chip in percent.
-    fn accuracy(
-        &self,
-        ready: &Ready,
-        target: &Target,
-        plan: &ExecutionPlan,
-        (output, nth): (usize, u32),
-    ) -> Result<f64, CliError> {
-        let seed = self.seed.seed.wrapping_add(u64::from(nth));
-        let chip = chip::program(plan, target, seed);
-        let executor = Executor::new(plan, &ready.model, &chip)?;
+    /// Top-1 accuracy in percent, of a chip or in floating point.
+    fn accuracy(&self, ready: &Ready, runs: &dyn Runs, output: usize) -> Result<f64, CliError> {
         let Some(path) = &self.data else { return Ok(0.0) };
         let mut data = ready.items.open(path, &self.data_options(ready))?;
         let (mut n_right, mut n_inputs) = (0u64, 0u64);
         for_each_batch(
-            &executor,
+            runs,
             || {
                 let batch = ready.items.next(&mut data)?;
                 Ok(batch.map(|Batch { inputs, n, labels }| (inputs, (n, labels))))
@@ -383,5 +425,9 @@ mod tests {
         for wrong in ["pe.inputs", "pe.inputs=", "pe.inputs=1,,2", "=1", "a=6..4", "a=x..4"] {
             assert!(parse_vary(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(values("weights=plain,second-order").unwrap(), ["plain", "second-order"]);
+        assert_eq!(values("slices=1..3").unwrap(), ["1", "2", "3"]);
+        let wrong = values("weights=plain,secondorder").unwrap_err();
+        assert!(wrong.contains("'secondorder'") && wrong.contains("second-order"), "{wrong}");
     }
 }

@@ -85,8 +85,8 @@ impl Made {
 
 impl Source {
     /// Of a calibration.
-    pub fn of(calibration: Calibration) -> Self {
-        Self { name: calibration.source, n_inputs: calibration.n_inputs }
+    pub fn of(calibration: &Calibration) -> Self {
+        Self { name: calibration.source.clone(), n_inputs: calibration.n_inputs }
     }
 }
 

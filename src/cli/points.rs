@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::files;
 
-/// Keys of the target with the values they take.
+/// Keys of the target, or options, with the values they take.
 pub type Point = Vec<(String, String)>;
 
 /// What was found at a point.
@@ -28,6 +28,8 @@ pub struct Found {
     pub accuracy: Option<f64>,
     /// Its standard deviation.
     pub accuracy_sd: Option<f64>,
+    /// By how many points it is below that of the model in floating point.
+    pub loss: Option<f64>,
     /// One input alone.
     pub latency_us: Option<f64>,
     /// Between inputs of a stream.
@@ -153,6 +155,8 @@ pub struct Table {
 pub enum Figure {
     /// Percent.
     Accuracy,
+    /// Points below floating point.
+    Loss,
     /// Microseconds of one input alone.
     Latency,
     /// Microseconds between inputs.
@@ -166,13 +170,21 @@ pub enum Figure {
 }
 
 impl Figure {
-    const ALL: [Self; 6] =
-        [Self::Accuracy, Self::Latency, Self::Interval, Self::Energy, Self::Area, Self::Pes];
+    const ALL: [Self; 7] = [
+        Self::Accuracy,
+        Self::Loss,
+        Self::Latency,
+        Self::Interval,
+        Self::Energy,
+        Self::Area,
+        Self::Pes,
+    ];
 
     /// Its column, with the unit.
     pub fn title(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy %",
+            Self::Loss => "loss points",
             Self::Latency => "latency us",
             Self::Interval => "interval us",
             Self::Energy => "energy nJ",
@@ -185,6 +197,7 @@ impl Figure {
     pub fn of(self, found: &Found) -> Option<f64> {
         match self {
             Self::Accuracy => found.accuracy,
+            Self::Loss => found.loss,
             Self::Latency => found.latency_us,
             Self::Interval => found.interval_us,
             Self::Energy => found.energy_nj,
@@ -368,7 +381,7 @@ mod tests {
         let csv = table.csv();
         assert_eq!(csv.lines().count(), 4);
         assert!(csv.starts_with("readout.adc_bits,accuracy_%,"), "{csv}");
-        assert!(csv.contains("\n5,89,,,2,,,,\n"), "{csv}");
+        assert!(csv.contains("\n5,89,,,,2,,,,\n"), "{csv}");
         assert_eq!(table.json()["points"][2]["at"]["readout.adc_bits"], "6");
         assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
     }

@@ -69,6 +69,8 @@ pub struct Prepared {
     pub plan: ExecutionPlan,
     /// The chip that the plan is programmed into, if one was given.
     pub programmed: Option<Programmed>,
+    /// What was seen of its activations; empty for a plan, which does not say.
+    pub calibration: Calibration,
     /// What is known of a model that was compiled just now; a plan does not
     /// say it.
     pub made: Option<Made>,
@@ -149,7 +151,7 @@ impl<'a> Request<'a> {
         self.preprocessing.agreed(&preprocess, &file)?;
         let items = Items::new(&model);
         let format::PlanFile { model: files, options, target, plan, .. } = stored;
-        let made = None;
+        let (calibration, made) = (Calibration::default(), None);
         Ok(Prepared {
             file,
             model,
@@ -160,6 +162,7 @@ impl<'a> Request<'a> {
             target,
             plan,
             programmed,
+            calibration,
             made,
         })
     }
@@ -176,9 +179,11 @@ impl<'a> Request<'a> {
         if let Some(store) = store {
             store.finish_with(&format::write_calibration(&ready.calibration)?)?;
         }
-        let Ready { file, files, options, model, items, preprocess, .. } = ready;
+        let Ready { file, files, options, model, items, preprocess, mut calibration, .. } = ready;
+        // Its inputs were run again for the last time.
+        calibration.batches = Vec::new();
         let made = Made {
-            calibration: Source::of(ready.calibration),
+            calibration: Source::of(&calibration),
             quantized: compiled.quantized,
             gains: compiled.gains,
             fit,
@@ -196,6 +201,7 @@ impl<'a> Request<'a> {
             target,
             plan,
             programmed,
+            calibration,
             made,
         })
     }

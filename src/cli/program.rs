@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ohmc::chip::{self, Conditions, ProgramOptions, Programmed};
+use ohmc::adapt::{Changes, Written};
+use ohmc::chip::{Conditions, ProgramOptions, Programmed};
 use ohmc::format::{ChipFile, PlanFile};
 use ohmc::report;
 use ohmc::target::Override;
 use serde_json::Value;
 
+use super::chips::Knowing;
 use super::error::CliError;
 use super::options::{Compilation, Format, Preprocessing, Seed, Threads};
 use super::output::{self, Output};
@@ -53,14 +55,12 @@ pub struct Program {
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<Recipe>,
 
-    /// Faults measured on the chip, in place of the target's rates: `.npy` of
-    /// u1, [PE][input][output], 0 works, 1 stuck high, 2 stuck low, 3 dead.
-    #[arg(long, value_name = "FILE")]
-    fault_map: Option<PathBuf>,
-
     /// How the summary is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+
+    #[command(flatten)]
+    knowing: Knowing,
 
     #[command(flatten)]
     seed: Seed,
@@ -80,7 +80,8 @@ Examples:
   ohmc program mcnn.plan -o mcnn.chip
   ohmc program mcnn.plan --seed 7 --rounds 3 -o mcnn.chip
   ohmc program mcnn.plan --recipe gate-ramped --tolerance 0.72 --give-up 30 -o ramped.chip
-  ohmc program models/mcnn.onnx --target yao2020-chip --calibrate models/digits -o mcnn.chip";
+  ohmc program models/mcnn.onnx --target yao2020-chip --calibrate models/digits --adapt=8 \\
+    -o mcnn.chip";
 
 /// `--recipe`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -110,13 +111,15 @@ impl Program {
             return Err(CliError::IsChip { file: prepared.file });
         }
         self.change_target(&mut prepared)?;
-        let map = chips::fault_map(self.fault_map.as_ref(), &prepared)?;
+        let map = chips::fault_map(self.knowing.fault_map.as_ref(), &prepared)?;
         let options =
             ProgramOptions { seed: self.seed.seed, by_pulses: true, fault_map: map.as_ref() };
         let progress = Progress::start("programming", None);
-        let programmed = chip::write(&prepared.plan, &prepared.target, &options)?;
+        let written = self.knowing.write(&prepared, &self.compilation, &options)?;
         drop(progress);
-        let summary = self.summary(&prepared, &programmed);
+        let Written { plan, programmed, changes } = written;
+        prepared.plan = plan;
+        let summary = self.summary(&prepared, &programmed, &changes);
         match output {
             Some(output) => keep(prepared, programmed, output)?,
             None => output::remark("nothing was written: `-o FILE` keeps the chip"),
@@ -154,16 +157,23 @@ impl Program {
         Ok(())
     }
 
-    fn summary(&self, prepared: &Prepared, programmed: &Programmed) -> String {
+    fn summary(&self, prepared: &Prepared, programmed: &Programmed, changes: &Changes) -> String {
         let (plan, target) = (&prepared.plan, &prepared.target);
         let chip = programmed.chip(plan, target, &Conditions::at_once(programmed.seed));
         let programming = report::Programming::new(plan, target, programmed, &chip);
         match self.format {
             Format::Text => {
-                format!("{} on {}\n\n{}", prepared.file, target.name, programming.to_text())
+                let adapted = self.knowing.adapt.map_or(String::new(), |_| {
+                    format!("adapted         {}\n", chips::changes_text(changes))
+                });
+                let text = programming.to_text();
+                format!("{} on {}\n{adapted}\n{text}", prepared.file, target.name)
             }
             Format::Json => {
                 let mut json = programming.to_json();
+                if self.knowing.adapt.is_some() {
+                    json["adapted"] = chips::changes_json(changes);
+                }
                 json["target"] = Value::from(target.name.as_str());
                 json["chip"] = self.out.as_deref().map(files::name).into();
                 format!("{json:#}\n")

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Histogram, LayerStatistics, QuantizeOptions};
+use super::{CellErrors, Histogram, LayerStatistics, QuantizeOptions};
 use crate::graph::OwnCodes;
 
 /// How real inputs become integer codes and back:
@@ -81,19 +81,18 @@ pub(super) fn own(codes: Option<OwnCodes>, bits_max: u8) -> Option<InputCoding> 
     (bits <= bits_max).then_some(InputCoding { bits, signed, scale, zero_point })
 }
 
-/// The coding for a layer's inputs. `cell_error` is the variance of a weight by
-/// its cells' errors over the mean square of the layer's weights; 0 leaves it
-/// out of account.
+/// The coding for a layer's inputs. `cells` are the errors of a weight relative
+/// to the layer's weights; none are out of account.
 pub(super) fn choose(
     statistics: &LayerStatistics,
     bits: u8,
     options: &QuantizeOptions,
-    cell_error: f64,
+    cells: CellErrors,
 ) -> InputCoding {
     let coding = by_sign(statistics, bits, options);
     match options.range {
-        RangeRule::Mse if cell_error > 0.0 && bits > 1 => {
-            centred(coding, &statistics.inputs, cell_error)
+        RangeRule::Mse if !cells.are_none() && bits > 1 => {
+            centred(coding, &statistics.inputs, cells)
         }
         _ => coding,
     }
@@ -104,15 +103,20 @@ pub(super) fn choose(
 /// An array multiplies codes, so what a cell is off by is multiplied with the
 /// distance of the input from the value of code 0. Two's complement with a zero
 /// point puts that value among the inputs, for a coarser step: the errors of
-/// cells then fall on what varies in the inputs rather than on their mean.
-fn centred(start: InputCoding, histogram: &Histogram, cell_error: f64) -> InputCoding {
+/// cells then fall on what varies in the inputs rather than on their mean. But
+/// it drives nearly all planes for an input just below that value, which is
+/// dear where each reading errs.
+fn centred(start: InputCoding, histogram: &Histogram, cells: CellErrors) -> InputCoding {
     /// Zero points that are tried, in 128ths of the codes below zero.
     const SHARES: i32 = 128;
     let error = |coding: &InputCoding| {
-        let zero = -f64::from(coding.scale) * f64::from(coding.zero_point);
-        let driven: f64 = histogram.bins().map(|(x, n)| n * (x - zero) * (x - zero)).sum();
-        let driven = driven + histogram.zeros() as f64 * zero * zero;
-        squared_error(histogram, coding) + cell_error * driven
+        // By code, because the bins share few of them.
+        let first = coding.min_code();
+        let errors: Vec<f64> =
+            (first..=coding.max_code()).map(|code| cells.of_input(coding, code)).collect();
+        let of = |x: f64| errors[(coding.encode(x as f32) - first) as usize];
+        let driven: f64 = histogram.bins().map(|(x, n)| n * of(x)).sum();
+        squared_error(histogram, coding) + driven + histogram.zeros() as f64 * of(0.0)
     };
     let signed = InputCoding { signed: true, zero_point: 0, ..start };
     let reach = f64::from(histogram.max().max(-histogram.min()));
@@ -230,12 +234,12 @@ mod tests {
     #[test]
     fn positive_inputs_are_unsigned_and_mixed_ones_signed() {
         let options = QuantizeOptions { range: RangeRule::MinMax, ..Default::default() };
-        let unsigned = choose(&statistics(&[0.0, 2.55]), 8, &options, 0.0);
+        let unsigned = choose(&statistics(&[0.0, 2.55]), 8, &options, CellErrors::default());
         assert_eq!(
             (unsigned.signed, unsigned.encode(2.55), unsigned.encode(-1.0)),
             (false, 255, 0)
         );
-        let signed = choose(&statistics(&[-1.27, 0.5]), 8, &options, 0.0);
+        let signed = choose(&statistics(&[-1.27, 0.5]), 8, &options, CellErrors::default());
         assert_eq!((signed.signed, signed.encode(-1.27), signed.encode(9.0)), (true, -127, 127));
     }
 
@@ -246,7 +250,7 @@ mod tests {
             inputs: InputRule::Affine,
             ..Default::default()
         };
-        let coding = choose(&statistics(&[-0.1, 5.0]), 8, &options, 0.0);
+        let coding = choose(&statistics(&[-0.1, 5.0]), 8, &options, CellErrors::default());
         assert_eq!((coding.encode(-0.1), coding.encode(5.0)), (0, 255));
         assert_eq!(coding.encode(0.0), coding.zero_point);
     }
@@ -255,7 +259,8 @@ mod tests {
     fn least_squares_clips_an_outlier_that_costs_more_than_it_brings() {
         let mut values: Vec<f32> = (0..100_000).map(|i| i as f32 / 100_000.0).collect();
         values.push(4.0);
-        let mse = choose(&statistics(&values), 4, &QuantizeOptions::default(), 0.0);
+        let mse =
+            choose(&statistics(&values), 4, &QuantizeOptions::default(), CellErrors::default());
         assert!(mse.scale < 2.0 / 15.0, "scale {}", mse.scale);
     }
 
@@ -264,19 +269,39 @@ mod tests {
         // Between 0 and 1, mostly far from 0.
         let values: Vec<f32> = (0..10_000).map(|i| 1.0 - (i * i) as f32 / 1e8).collect();
         let options = QuantizeOptions::default();
-        let exact = choose(&statistics(&values), 8, &options, 0.0);
+        let lasting = |lasting| CellErrors { lasting, reading: 0.0 };
+        let exact = choose(&statistics(&values), 8, &options, lasting(0.0));
         assert_eq!((exact.signed, exact.zero_point), (false, 0));
-        let noisy = choose(&statistics(&values), 8, &options, 0.01);
+        let noisy = choose(&statistics(&values), 8, &options, lasting(0.01));
         let zero = -noisy.scale * noisy.zero_point as f32;
         assert!(noisy.signed && (0.4..0.9).contains(&zero), "{noisy}");
         // Hardly any cell error is not worth a coarser step.
-        let nearly = choose(&statistics(&values), 8, &options, 1e-9);
+        let nearly = choose(&statistics(&values), 8, &options, lasting(1e-9));
         assert!(!nearly.signed, "{nearly}");
     }
 
     #[test]
+    fn readings_that_err_ask_for_few_planes() {
+        // Rectified: half of them zeros, which around the mean would be small
+        // negative codes, with nearly all bits set.
+        let values: Vec<f32> = (0..10_000).map(|i| (i as f32 / 5e3 - 1.0).max(0.0)).collect();
+        let with = |reading| {
+            let cells = CellErrors { lasting: 0.01, reading };
+            choose(&statistics(&values), 8, &QuantizeOptions::default(), cells)
+        };
+        let (quiet, noisy) = (with(0.0), with(0.01));
+        assert!(quiet.signed && quiet.zero_point < -20, "{quiet}");
+        assert_eq!(noisy.zero_point, 0, "{noisy}");
+    }
+
+    #[test]
     fn a_layer_that_never_saw_a_value_still_has_a_scale() {
-        let coding = choose(&LayerStatistics::default(), 8, &QuantizeOptions::default(), 0.0);
+        let coding = choose(
+            &LayerStatistics::default(),
+            8,
+            &QuantizeOptions::default(),
+            CellErrors::default(),
+        );
         assert!(coding.scale > 0.0);
     }
 }

@@ -22,6 +22,7 @@
 //! what the errors do together.
 
 mod calibration;
+mod cells;
 mod histogram;
 mod inputs;
 mod precision;
@@ -30,6 +31,7 @@ mod slices;
 mod weights;
 
 pub use calibration::{Calibration, Collector, LayerStatistics, SAMPLE_ROWS};
+pub(crate) use cells::CellErrors;
 pub use histogram::Histogram;
 pub use inputs::{InputCoding, InputRule, RangeRule};
 pub use precision::{ByLayer, Precision};
@@ -187,20 +189,17 @@ pub fn quantize(
             let slicing = Slicing::new(n_slices, pair_max).ok_or_else(wrong)?;
             let (levels, weight_scales) =
                 weights::levels(crossbar, slicing.max_level(), options.weights);
-            let cell_error = match options.weights {
+            let cells = match options.weights {
                 WeightRule::SecondOrder if options.corrections.cells => {
-                    let square = |&level: &i16| f64::from(level) * f64::from(level);
-                    let squares: f64 = levels.iter().map(square).sum();
-                    let variance = target.cell.pair_variance() * slicing.variance_factor();
-                    variance * levels.len() as f64 / squares.max(1.0)
+                    CellErrors::new(&target.cell, &slicing, &levels).relative_to(&levels)
                 }
-                _ => 0.0,
+                _ => CellErrors::default(),
             };
             let wanted = options.precision.input_bits.of(&layer.name);
             let bits = wanted.unwrap_or(target.readout.input_bits);
             let coding = match inputs::own(crossbar.codes, bits) {
                 Some(coding) => coding,
-                None => inputs::choose(statistics, bits, options, cell_error),
+                None => inputs::choose(statistics, bits, options, cells),
             };
             let bias = crossbar.bias.clone();
             Ok((id, QuantizedLayer { levels, slicing, weight_scales, coding, bias }))

@@ -6,7 +6,7 @@ use super::LayerGain;
 use super::factor::{Columns, Curvature};
 use super::product::{LANES, Matrix, gram, product, transposed_product};
 use super::rounding::Problem;
-use crate::quantize::{Corrections, nearest};
+use crate::quantize::{CellErrors, Corrections, InputCoding, nearest};
 
 /// Rows rounded as one problem; more are cut into blocks, each of which makes
 /// up for what those before it lost. Bounds a factor to 18 MB.
@@ -28,10 +28,10 @@ pub(super) struct Group<'a> {
     pub scales: &'a [f32],
     /// The largest level.
     pub max_level: i16,
-    /// Variance of a weight's error by its cells, in levels squared.
-    pub cell_variance: f64,
-    /// The input that is code 0: cells err in proportion to what is driven.
-    pub zero: f64,
+    /// Errors of a weight by its cells.
+    pub cells: CellErrors,
+    /// The codes that drive them.
+    pub coding: InputCoding,
     /// What to do beside rounding.
     pub corrections: Corrections,
 }
@@ -120,12 +120,12 @@ impl Group<'_> {
     /// What the cells' errors raise a column's error by, over its scale
     /// squared: each row has its own.
     fn cells(&self) -> f64 {
-        if !self.corrections.cells || self.cell_variance == 0.0 {
+        if !self.corrections.cells || self.cells.are_none() {
             return 0.0;
         }
-        let square = |&x: &f32| (f64::from(x) - self.zero) * (f64::from(x) - self.zero);
+        let of = |&x: &f32| self.cells.of_input(&self.coding, self.coding.encode(x));
         let rows = (0..self.inputs.n_rows).flat_map(|sample| self.inputs.row(sample));
-        self.cell_variance * rows.map(square).sum::<f64>() / self.inputs.n_rows.max(1) as f64
+        rows.map(of).sum::<f64>() / self.inputs.n_rows.max(1) as f64
     }
 
     fn choose_scales(&self, curvatures: &[(usize, Curvature)]) -> Vec<f32> {

@@ -46,7 +46,9 @@ use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::{LayerId, StepId, TensorId};
 use crate::frontend::Model;
 use crate::graph::CrossbarLayer;
-use crate::quantize::{Calibration, Corrections, InputCoding, QuantizedLayer, QuantizedLayers};
+use crate::quantize::{
+    Calibration, CellErrors, Corrections, InputCoding, QuantizedLayer, QuantizedLayers,
+};
 use crate::runtime::digital::{Cut, Value};
 use crate::runtime::{RunError, n_batch};
 use crate::schedule::{Work, work};
@@ -279,8 +281,10 @@ impl Layer<'_> {
         let layer = self.model.graph.layer(self.id);
         let nest = &self.crossbar.nest;
         let (n_groups, n_columns) = (nest.n_groups(), nest.n_columns());
-        let cells = nest.n_rows() * n_columns;
+        let n_weights = nest.n_rows() * n_columns;
         let coding = integers.coding;
+        // By the levels that it has so far: others near them err alike.
+        let cells = CellErrors::new(self.cell, &integers.slicing, &integers.levels);
         let weights = self.weights();
         let passes = self.passes(batches, &weights, &coding)?;
         let positions = self.positions(&passes);
@@ -296,15 +300,15 @@ impl Layer<'_> {
                     wanted: &wanted,
                     scales: &integers.weight_scales[columns],
                     max_level: integers.slicing.max_level(),
-                    cell_variance: self.cell.pair_variance() * integers.slicing.variance_factor(),
-                    zero: -f64::from(coding.zero_point) * f64::from(coding.scale),
+                    cells,
+                    coding,
                     corrections: self.corrections,
                 };
                 group.fit()
             })
             .collect();
         let mut gain = LayerGain { layer: layer.name.clone(), ..LayerGain::default() };
-        let all = groups.iter().zip(integers.levels.chunks_exact_mut(cells.max(1)));
+        let all = groups.iter().zip(integers.levels.chunks_exact_mut(n_weights.max(1)));
         for (nth, ((fitted, of_group), levels)) in all.enumerate() {
             let columns = nth * n_columns..(nth + 1) * n_columns;
             levels.copy_from_slice(&fitted.levels);

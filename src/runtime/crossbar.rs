@@ -98,7 +98,7 @@ impl<'a> Crossbar<'a> {
             }
         }
         let mut bundler = layout.bundler(&layer.nest);
-        let noisy = chip.read_noise_fraction > 0.0;
+        let noisy = chip.is_noisy();
         let n_positions = layout.position_patterns.len();
         let mut bundled = Vec::with_capacity(tiles.len());
         for &tile in tiles {

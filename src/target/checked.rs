@@ -6,13 +6,14 @@ use super::cell_spec::{
     DriftSpec, FaultsSpec, FormingSpec, GateSpec, PulseModelSpec, PulsesSpec, RecipeSpec,
 };
 use super::spec::{
-    AdcBitsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ConductanceMaxSpec,
-    CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec, RatesSpec, ReadoutSpec,
-    SubtractSpec, TargetSpec,
+    AdcBitsSpec, AdcErrorsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec,
+    ConductanceMaxSpec, CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec,
+    RatesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
 };
 use super::{
-    AdcBits, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate, IdleOutputs,
-    Machine, Pe, PeCount, PulseModel, Pulses, Rates, Readout, Recipe, Subtract, Target, Wires,
+    AdcBits, AdcErrors, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate,
+    IdleOutputs, Machine, Pe, PeCount, PulseModel, Pulses, Rates, Readout, Recipe, Subtract,
+    Target, Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -193,6 +194,19 @@ impl From<&ReadoutSpec> for Readout {
                 SubtractSpec::BeforeConversion => Subtract::BeforeConversion,
                 SubtractSpec::AfterConversion => Subtract::AfterConversion,
             },
+            adc_errors: spec.adc_errors.as_ref().map_or(AdcErrors::NONE, AdcErrors::from),
+        }
+    }
+}
+
+impl From<&AdcErrorsSpec> for AdcErrors {
+    fn from(spec: &AdcErrorsSpec) -> Self {
+        Self {
+            gain_sd_fraction: spec.gain_sd_fraction,
+            offset_sd_codes: spec.offset_sd_codes,
+            bow_sd_codes: spec.bow_sd_codes,
+            noise_sd_codes: spec.noise_sd_codes,
+            calibration_readings: spec.calibration_readings,
         }
     }
 }

@@ -125,6 +125,13 @@ impl Cell {
         2.0 * us2 / (self.step_us() * self.step_us())
     }
 
+    /// Variance of one reading of a pair that holds a weight of this level, in
+    /// levels squared: one cell at level 0, the other at the weight's.
+    pub fn read_variance(&self, level: u16) -> f64 {
+        let us = |level: u16| self.read_noise_fraction * self.conductance_us(level.into());
+        (us(0) * us(0) + us(level) * us(level)) / (self.step_us() * self.step_us())
+    }
+
     /// Conductance of a level, in uS; levels may be fractional, and outside
     /// the window the line goes on.
     pub fn conductance_us(&self, level: f64) -> f64 {
@@ -176,6 +183,42 @@ pub struct Readout {
     pub conversions_per_cycle: u32,
     /// Where the pair's lines are subtracted.
     pub subtract: Subtract,
+    /// How ADCs differ from what they should be.
+    pub adc_errors: AdcErrors,
+}
+
+/// How ADCs differ from what they should be, each from the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdcErrors {
+    /// Standard deviation of the gain, as a fraction.
+    pub gain_sd_fraction: f64,
+    /// Standard deviation of the code of no current.
+    pub offset_sd_codes: f64,
+    /// Standard deviation of the integral nonlinearity in the middle of the
+    /// range, in codes.
+    pub bow_sd_codes: f64,
+    /// Standard deviation of one conversion from the next, in codes.
+    pub noise_sd_codes: f64,
+    /// Readings of each reference by which a lab measures an ADC; 0 leaves
+    /// ADCs as they are.
+    pub calibration_readings: u32,
+}
+
+impl AdcErrors {
+    /// ADCs as they should be.
+    pub const NONE: Self = Self {
+        gain_sd_fraction: 0.0,
+        offset_sd_codes: 0.0,
+        bow_sd_codes: 0.0,
+        noise_sd_codes: 0.0,
+        calibration_readings: 0,
+    };
+
+    /// Whether ADCs are as they should be.
+    pub fn are_none(&self) -> bool {
+        let Self { gain_sd_fraction, offset_sd_codes, bow_sd_codes, noise_sd_codes, .. } = *self;
+        [gain_sd_fraction, offset_sd_codes, bow_sd_codes, noise_sd_codes] == [0.0; 4]
+    }
 }
 
 impl Readout {
@@ -307,10 +350,12 @@ impl Default for Rates {
 }
 
 impl Target {
-    /// The same with cells that hold what they should, and read as they are.
+    /// The same with cells that hold what they should, and ADCs that read them
+    /// as they are.
     #[must_use]
-    pub fn with_exact_cells(&self) -> Self {
-        Self { cell: self.cell.exact(), ..self.clone() }
+    pub fn exact(&self) -> Self {
+        let readout = Readout { adc_errors: AdcErrors::NONE, ..self.readout };
+        Self { cell: self.cell.exact(), readout, ..self.clone() }
     }
 
     /// Reads and checks a target. `file_name` is what messages call the text;

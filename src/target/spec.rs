@@ -193,6 +193,37 @@ pub(super) struct ReadoutSpec {
     /// Whether the pair's lines are subtracted before the ADC (signed codes,
     /// one conversion a pair) or digitally after it (unsigned codes, two).
     pub subtract: SubtractSpec,
+    /// How ADCs differ from what they should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adc_errors: Option<AdcErrorsSpec>,
+}
+
+/// How ADCs differ from what they should be, each from the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdcErrorsSpec {
+    /// Standard deviation of the gain, as a fraction.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub gain_sd_fraction: f64,
+    /// Standard deviation of the code of no current.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub offset_sd_codes: f64,
+    /// Standard deviation of the integral nonlinearity in the middle of the
+    /// range, in codes.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub bow_sd_codes: f64,
+    /// Standard deviation of one conversion from the next, in codes.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub noise_sd_codes: f64,
+    /// Readings of each of nine references by which a lab measures an ADC, to
+    /// take its gain and offset off digitally; 0 leaves them.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000000))]
+    pub calibration_readings: u32,
 }
 
 /// Bits of a conversion.

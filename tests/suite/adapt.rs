@@ -1,8 +1,8 @@
 //! Targets that know the chip: what is gained where cells are stuck, and where
 //! lines that are written were measured.
 
-use ohmc::adapt::{AdaptOptions, Adapted, FixedCells, adapt};
-use ohmc::chip::{self, Chip};
+use ohmc::adapt::{AdaptOptions, Adapted, FixedCells, Written, adapt, program};
+use ohmc::chip::{self, Chip, Conditions, ProgramOptions};
 use ohmc::compiler::{self, CompileOptions};
 use ohmc::frontend::Model;
 use ohmc::quantize::Calibration;
@@ -152,13 +152,13 @@ fn without_known_flaws_targets_stay_to_the_bit() {
 fn lines_written_later_make_up_for_those_before() {
     let sets = ["cell.verify_tolerance_us=0.25", "cell.relaxation_sd_us=0.3"];
     let bench = Bench::product(&sets);
-    let exact = bench.target.with_exact_cells();
+    let exact = bench.target.exact();
     let wanted = bench.outputs(&bench.plan, &chip::program(&bench.plan, &exact, 3));
     let (mut unaware, mut aware) = (0.0, 0.0);
     for seed in 0..3 {
         let chip = chip::program(&bench.plan, &bench.target, seed);
         let half = bench.plan.pe.inputs / 2;
-        let fixed = FixedCells::written(&bench.plan, &chip, 0..half);
+        let fixed = FixedCells::written(&bench.plan, &chip, |line| line < half);
         let (plan, adapted) = bench.adapted(&fixed, BOTH);
         // What is written stays; the rest is written with errors as before.
         assert!(adapted.changes.feedback > 0);
@@ -173,4 +173,42 @@ fn lines_written_later_make_up_for_those_before() {
     }
     println!("{:.3} of the squared error are left", aware / unaware);
     assert!(aware < 0.8 * unaware, "{}", aware / unaware);
+}
+
+/// Stage by stage, each writing lines that make up for those before.
+#[test]
+fn stages_leave_less_and_less() {
+    let left = |faults: &[&str], n_stages: u32, options| {
+        let cells = ["cell.verify_tolerance_us=0.25", "cell.relaxation_sd_us=0.3"];
+        let bench = Bench::product(&[&cells, faults].concat());
+        let exact = bench.target.exact();
+        let wanted = bench.outputs(&bench.plan, &chip::program(&bench.plan, &exact, 3));
+        let (mut squares, mut told) = (0.0, 0.0);
+        for seed in 0..3 {
+            let writing = ProgramOptions { seed, ..ProgramOptions::default() };
+            let (how, Bench { target, calibration, .. }) = ((options, n_stages), &bench);
+            let written = program(&bench.plan, target, calibration, &writing, how).unwrap();
+            let Written { plan, programmed, changes } = written;
+            assert_eq!(schedule::verify(&plan), []);
+            let chip = programmed.chip(&plan, target, &Conditions::at_once(seed));
+            squares += squared(&bench.outputs(&plan, &chip), &wanted);
+            told += changes.error_after / changes.error_before / 3.0;
+        }
+        (squares, told)
+    };
+    // Inputs from 0 to 1: a quarter of the error is what no other line shares.
+    for (faults, n_stages, most) in [
+        (&[][..], 2, 0.75),
+        (&[], 8, 0.5),
+        (&["cell.faults.stuck_high_rate=0.005", "cell.faults.stuck_low_rate=0.005"], 1, 0.5),
+    ] {
+        let (unaware, nothing) = left(faults, n_stages, NEITHER);
+        let (squares, told) = left(faults, n_stages, BOTH);
+        let share = squares / unaware;
+        println!("{faults:?}, {n_stages} stages: {share:.3} of the squared error, told {told:.3}");
+        assert_eq!(nothing, 1.0);
+        assert!(share < most, "{share}");
+        // What is told is of the inputs that it was calibrated on.
+        assert!((0.5..1.1).contains(&(told / share)), "{told} and {share}");
+    }
 }

@@ -171,6 +171,7 @@ fn chip(pe: Pe, conductances_us: Vec<f32>, read_noise_fraction: f64) -> (Chip, W
         conductances_us,
         cell_error_us: 0.0,
         read_noise_fraction,
+        converters: BTreeMap::new(),
         seed: 0,
     };
     (chip, place)

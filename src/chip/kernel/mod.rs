@@ -44,8 +44,8 @@ pub(crate) use block::Simd;
 pub(crate) use instructions::{Instructions, Task};
 pub use pattern::{MAX_LINES, Pattern, PatternMap, Slot};
 
-use super::Chip;
 use super::noise::ReadNoise;
+use super::{Chip, Line};
 use crate::mapping::WeightTile;
 use crate::schedule::{AdcSetting, Plane};
 use crate::target::Subtract;
@@ -108,6 +108,10 @@ pub struct TileKernel {
     /// Output line of the first value, which keys its noise.
     first_line: u32,
     subtract: Subtract,
+    /// Whether planes without a driven line are sure to be converted to 0.
+    rest_at_zero: bool,
+    /// The line that each value's ADC was measured to follow; empty if none.
+    lines: Vec<Line>,
     instructions: Instructions,
 }
 
@@ -165,7 +169,7 @@ impl TileKernel {
             Subtract::BeforeConversion => place.n_pairs(),
             Subtract::AfterConversion => place.n_outputs(),
         };
-        let noisy = chip.read_noise_fraction > 0.0;
+        let noisy = chip.is_noisy();
         let n_lines = place.n_inputs() as usize;
         let most = lines_per_bundle(n_lines, n_values as usize, noisy, usize::MAX);
         Self::with_bundles(chip, place, adc, subtract, in_order(n_lines, most))
@@ -183,16 +187,26 @@ impl TileKernel {
         subtract: Subtract,
         bundles: Vec<Bundle>,
     ) -> Option<Self> {
-        let rows = Rows::new(chip, place, subtract)?;
+        let mut rows = Rows::new(chip, place, subtract)?;
+        let mut lines = Vec::new();
+        if let Some(converters) = chip.converters_of(place, subtract) {
+            rows = rows.converted(&converters, adc.step_us);
+            lines = converters.iter().map(|converter| converter.measure(adc)).collect();
+            if lines.iter().all(|&line| line == Line::IDEAL) {
+                lines.clear();
+            }
+        }
         let groups = groups(bundles, rows.n_inputs())?;
         let tables = match Fixed::choose(&rows, groups.len(), adc, chip.cell_error_us) {
             Some(fixed) => Tables::Narrow(Narrow::new(&rows, &groups, fixed)),
             None => Tables::wide(&rows, &groups, adc),
         };
-        Some(Self::from_parts(&rows, place, groups, tables, subtract))
+        let kernel = Self::from_parts(&rows, place, groups, tables, subtract);
+        Some(Self { lines, ..kernel })
     }
 
-    /// A tile in the finest integers, to ask for its currents.
+    /// A tile in the finest integers, to ask for its currents, which are those
+    /// before any ADC.
     pub(super) fn finest(
         chip: &Chip,
         place: &WeightTile,
@@ -221,6 +235,8 @@ impl TileKernel {
             tables,
             first_line: place.output_line,
             subtract,
+            rest_at_zero: rows.rest_at_zero(),
+            lines: Vec::new(),
             instructions: Instructions::detect(),
         }
     }
@@ -250,7 +266,8 @@ impl TileKernel {
     }
 
     /// Drives positions, one wave each: the sums over the planes of shifted
-    /// codes, in codes of the ADC, whole numbers, `[position][pair]`.
+    /// codes, in codes of the ADC, `[position][pair]`; whole numbers unless
+    /// ADCs were measured, and what was found is taken off.
     ///
     /// `noise` is the stream of the step; without it nothing is added to a
     /// current.
@@ -265,6 +282,10 @@ impl TileKernel {
         noise: Option<&ReadNoise>,
         results: &mut [f64],
     ) {
+        let weight = |plane: &Plane| {
+            let weight = f64::from(1u32 << plane.bit);
+            if plane.negative { -weight } else { weight }
+        };
         let top_bit = planes.iter().map(|plane| usize::from(plane.bit)).max().unwrap_or(0);
         let waves = Waves {
             groups: &self.groups,
@@ -276,6 +297,9 @@ impl TileKernel {
             first_line: self.first_line,
             subtract: self.subtract,
             n_pairs: self.n_pairs,
+            rest_at_zero: self.rest_at_zero,
+            lines: &self.lines,
+            weight: planes.iter().map(weight).sum(),
             results,
         };
         waves.check();
@@ -304,7 +328,7 @@ impl TileKernel {
         };
         self.drive(driven, planes, noise.map(|(noise, _)| noise), &mut scratch.results);
         for (result, &sum) in results.iter_mut().zip(&scratch.results) {
-            *result = sum as i64;
+            *result = sum.round_ties_even() as i64;
         }
     }
 

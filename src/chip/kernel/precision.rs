@@ -47,6 +47,9 @@ impl Fixed {
         adc: &AdcSetting,
         cell_error_us: f64,
     ) -> Option<Self> {
+        if !rows.bows().is_empty() {
+            return None; // Sums of 16 bits are converted as they are.
+        }
         let largest_code = adc.max_code.max(-adc.min_code);
         let halves = largest_code > 255 || (largest_code > 127 && adc.min_code < 0);
         if largest_code > if halves { i32::from(i16::MAX) / 15 } else { 255 } {
@@ -59,7 +62,7 @@ impl Fixed {
         if wanted.is_nan() || wanted > 16_384.0 {
             return None;
         }
-        let exact = rows.currents().iter().all(|current| (current / adc.step_us).fract() == 0.0);
+        let exact = rows.are_whole(adc.step_us);
         let codes_per_unit = if exact {
             // A power of two, so that a code is a whole number of units.
             (wanted as u32).next_power_of_two() as f64

@@ -2,7 +2,7 @@
 
 use super::Group;
 use super::pattern::MAX_LINES;
-use crate::chip::Chip;
+use crate::chip::{Chip, Converter};
 use crate::mapping::WeightTile;
 use crate::target::Subtract;
 
@@ -14,6 +14,11 @@ pub(super) struct Rows {
     currents: Vec<f64>,
     /// Variances of a reading in uS^2, laid out alike; empty without noise.
     variances: Vec<f64>,
+    /// Of each value, what its conversion adds to a current in uS and to its
+    /// variance in uS^2, whatever is driven; empty if it adds nothing.
+    conversions: Vec<(f64, f64)>,
+    /// Of each value, the bow of its ADC in codes; empty if there is none.
+    bows: Vec<f64>,
 }
 
 /// A sum for every pattern of a group.
@@ -31,7 +36,14 @@ impl Rows {
             Subtract::BeforeConversion => n_pairs,
             Subtract::AfterConversion => 2 * n_pairs,
         };
-        let mut rows = Self { n_inputs, n_values, currents: Vec::new(), variances: Vec::new() };
+        let mut rows = Self {
+            n_inputs,
+            n_values,
+            currents: Vec::new(),
+            variances: Vec::new(),
+            conversions: Vec::new(),
+            bows: Vec::new(),
+        };
         for line in 0..n_inputs {
             let start = (place.input_line as usize + line) * n_outputs + place.output_line as usize;
             let lines = cells.get(start..start + 2 * n_pairs)?;
@@ -53,6 +65,53 @@ impl Rows {
         Some(rows)
     }
 
+    /// The same as seen by these ADCs, one a value: what they do to every
+    /// current alike is done to the lines that make it up.
+    pub(super) fn converted(mut self, converters: &[&Converter], step_us: f64) -> Self {
+        for currents in self.currents.chunks_exact_mut(self.n_values.max(1)) {
+            currents.iter_mut().zip(converters).for_each(|(current, own)| *current *= own.gain);
+        }
+        if converters.iter().any(|own| own.noise_codes > 0.0) && self.variances.is_empty() {
+            self.variances = vec![0.0; self.currents.len()];
+        }
+        for variances in self.variances.chunks_exact_mut(self.n_values.max(1)) {
+            let own = variances.iter_mut().zip(converters);
+            own.for_each(|(variance, own)| *variance *= own.gain * own.gain);
+        }
+        let us = |codes: f64| codes * step_us;
+        let added = |own: &&Converter| (us(own.offset_codes), us(own.noise_codes).powi(2));
+        self.conversions = converters.iter().map(added).collect();
+        if self.conversions.iter().all(|&added| added == (0.0, 0.0)) {
+            self.conversions.clear();
+        }
+        if converters.iter().any(|own| own.bow_codes != 0.0) {
+            self.bows = converters.iter().map(|own| own.bow_codes).collect();
+        }
+        self
+    }
+
+    /// Contributions of all lines to all values, in uS.
+    #[cfg(test)]
+    pub(super) fn currents(&self) -> &[f64] {
+        &self.currents
+    }
+
+    /// Whether a plane without a driven line is sure to be converted to 0.
+    pub(super) fn rest_at_zero(&self) -> bool {
+        self.conversions.is_empty() && self.bows.is_empty()
+    }
+
+    /// Of each value, the bow of its ADC in codes; empty if there is none.
+    pub(super) fn bows(&self) -> &[f64] {
+        &self.bows
+    }
+
+    /// Whether all currents are whole multiples of a step.
+    pub(super) fn are_whole(&self, step_us: f64) -> bool {
+        let offsets = self.conversions.iter().map(|(offset, _)| offset);
+        self.currents.iter().chain(offsets).all(|us| (us / step_us).fract() == 0.0)
+    }
+
     pub(super) fn n_inputs(&self) -> usize {
         self.n_inputs
     }
@@ -65,23 +124,27 @@ impl Rows {
         !self.variances.is_empty()
     }
 
-    /// Contributions of all lines to all values, in uS.
-    pub(super) fn currents(&self) -> &[f64] {
-        &self.currents
-    }
-
     /// Current of a value in uS for every pattern of a group.
     pub(super) fn sums(&self, group: &Group, value: usize) -> Sums {
-        self.tabulate(&self.currents, group, value)
+        self.tabulate(&self.currents, group, value, self.added(value).0)
     }
 
     /// Variance of a value in uS^2 for every pattern of a group.
     pub(super) fn variances(&self, group: &Group, value: usize) -> Sums {
-        self.tabulate(&self.variances, group, value)
+        self.tabulate(&self.variances, group, value, self.added(value).1)
     }
 
-    fn tabulate(&self, table: &[f64], group: &Group, value: usize) -> Sums {
+    /// What its conversion adds to a value and to its variance.
+    fn added(&self, value: usize) -> (f64, f64) {
+        self.conversions.get(value).copied().unwrap_or_default()
+    }
+
+    /// `added` is put in the first group's sums, of which every plane has one.
+    fn tabulate(&self, table: &[f64], group: &Group, value: usize, added: f64) -> Sums {
         let mut sums = [0.0; _];
+        if group.first_row == 0 {
+            sums[0] = added;
+        }
         for (bit, line) in group.lines.iter().enumerate() {
             let own = line.map_or(0.0, |line| table[line as usize * self.n_values + value]);
             // Patterns whose highest bit is this line: the pattern without it
@@ -103,13 +166,14 @@ impl Rows {
                 *(if *current > 0.0 { positive } else { negative }) += *current;
             }
         }
+        let offsets = self.conversions.iter().map(|(offset, _)| offset.abs());
         let largest = positive.iter().chain(&negative).map(|current: &f64| current.abs());
-        largest.fold(0.0, f64::max)
+        largest.fold(0.0, f64::max) + offsets.fold(0.0, f64::max)
     }
 
     /// The largest variance in uS^2 that any pattern gives.
     pub(super) fn largest_variance_us2(&self) -> f64 {
-        let mut sums = vec![0.0; self.n_values];
+        let mut sums: Vec<f64> = (0..self.n_values).map(|value| self.added(value).1).collect();
         for line in self.variances.chunks_exact(self.n_values.max(1)) {
             for (sum, variance) in sums.iter_mut().zip(line) {
                 *sum += variance;

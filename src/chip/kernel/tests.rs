@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::super::Converter;
+use super::super::converters::bow as bow_of;
 use super::*;
 use crate::chip::normals;
 use crate::entity::{LayerId, PeId};
@@ -29,6 +31,7 @@ fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
         conductances_us: BTreeMap::from([(PeId(0), cells)]),
         cell_error_us,
         read_noise_fraction: noise,
+        converters: BTreeMap::new(),
         seed: 0,
     };
     let place = WeightTile {
@@ -124,6 +127,125 @@ fn what_is_not_driven_gives_the_code_of_no_current() {
                 kernel.wave(&none, &planes, noise, &mut Scratch::default(), &mut results);
                 assert!(results.iter().all(|&sum| sum == code * weights), "{results:?}");
             }
+        }
+    }
+}
+
+/// ADCs with a gain, an offset and a bow of their own give the codes that the
+/// formula says, plane by plane; measured, they give nearly what they should.
+#[test]
+fn converters_give_the_codes_of_their_formula() {
+    let (inputs, pairs) = (37u32, 13u32);
+    let of_adcs = |bow: f64, n_readings| {
+        [(1.03, 1.3), (0.98, -2.2), (1.0, 0.4)]
+            .map(|(gain, offset)| Converter::quiet(gain, offset, bow, n_readings))
+    };
+    for subtract in SUBTRACTIONS {
+        let mut tile = tile(inputs, pairs, 0.3, 0.0);
+        let adc = tile.adc(127, subtract);
+        let rows = Rows::new(&tile.chip, &tile.place, subtract).unwrap();
+        let (codes, planes) = (codes(inputs, 8), planes(8));
+        let steps = |plane: &Plane, value: usize| -> f64 {
+            let driven = |line: &usize| codes[*line] >> plane.bit & 1 == 1;
+            let lines = (0..inputs as usize).filter(driven);
+            lines.map(|line| rows.currents()[line * rows.n_values() + value]).sum::<f64>()
+                / adc.step_us
+        };
+        let run = |tile: &Tile| {
+            let kernel = tile.kernel(&adc, subtract);
+            let mut results = vec![0; pairs as usize];
+            kernel.wave(&codes, &planes, None, &mut Scratch::default(), &mut results);
+            (kernel.precision_bits(), results)
+        };
+        let n_values = rows.n_values();
+        for (bow, bits, slack) in [(0.0, 16, 0.2), (1.5, 32, 1e-3)] {
+            let adcs = of_adcs(bow, 0);
+            tile.chip.converters = BTreeMap::from([(PeId(0), adcs.to_vec())]);
+            let (found_bits, found) = run(&tile);
+            assert_eq!(found_bits, bits);
+            // Least and largest sum of a value, currents being off by a little.
+            let reach = |value: usize| {
+                let adc_of = &adcs[value * 3 / n_values];
+                planes.iter().fold((0i64, 0i64), |(least, most), plane| {
+                    let code = |x: f64| {
+                        let straight = adc_of.gain * x + adc_of.offset_codes;
+                        let bent = straight + bow_of(straight, adc_of.bow_codes, &adc);
+                        let (min, max) = (f64::from(adc.min_code), f64::from(adc.max_code));
+                        (bent.round_ties_even().clamp(min, max) as i64) << plane.bit
+                    };
+                    let x = steps(plane, value);
+                    let (low, high) = (code(x - slack), code(x + slack));
+                    match plane.negative {
+                        true => (least - high, most - low),
+                        false => (least + low, most + high),
+                    }
+                })
+            };
+            for (pair, &sum) in found.iter().enumerate() {
+                let (least, most) = match subtract {
+                    Subtract::BeforeConversion => reach(pair),
+                    Subtract::AfterConversion => {
+                        let (positive, negative) = (reach(2 * pair), reach(2 * pair + 1));
+                        (positive.0 - negative.1, positive.1 - negative.0)
+                    }
+                };
+                assert!((least..=most).contains(&sum), "{subtract:?} {pair}: {sum}");
+            }
+        }
+        // Wide enough that nothing is clipped, and no plane takes off what
+        // another's offset adds.
+        let adc = AdcSetting { step_us: 4.0 * adc.step_us, ..adc };
+        let planes: Vec<Plane> = (0..8).map(|bit| Plane { bit, negative: false }).collect();
+        let run = |tile: &Tile| {
+            let mut results = vec![0; pairs as usize];
+            let mut scratch = Scratch::default();
+            tile.kernel(&adc, subtract).wave(&codes, &planes, None, &mut scratch, &mut results);
+            results
+        };
+        let off = |tile: &Tile, ideal: &[i64]| -> f64 {
+            let found = run(tile);
+            found.iter().zip(ideal).map(|(a, b)| ((a - b) as f64).powi(2)).sum()
+        };
+        tile.chip.converters = BTreeMap::new();
+        let ideal = run(&tile);
+        tile.chip.converters = BTreeMap::from([(PeId(0), of_adcs(0.0, 0).to_vec())]);
+        let uncorrected = off(&tile, &ideal);
+        tile.chip.converters = BTreeMap::from([(PeId(0), of_adcs(0.0, 32).to_vec())]);
+        let corrected = off(&tile, &ideal);
+        // What rounding leaves, of codes that are rounded at other places.
+        assert!(corrected < 0.5 * uncorrected, "{subtract:?}: {corrected} of {uncorrected}");
+    }
+}
+
+/// An offset is converted where nothing is driven, too, and noise of ADCs is
+/// added to every conversion.
+#[test]
+fn conversions_of_nothing_are_those_of_their_converter() {
+    for noise_codes in [0.0, 2.0] {
+        let mut tile = tile(37, 13, 0.3, 0.0);
+        let mut own = Converter::quiet(1.0, 3.0, 0.0, 0);
+        own.noise_codes = noise_codes;
+        tile.chip.converters = BTreeMap::from([(PeId(0), vec![own])]);
+        let subtract = Subtract::BeforeConversion;
+        let kernel = tile.kernel(&tile.adc(127, subtract), subtract);
+        let (mut sum, mut squares, n) = (0.0, 0.0, 400);
+        for nth in 0..n {
+            let (stream, mut results) = (ReadNoise::new(1, nth, 3, 4), vec![0; 13]);
+            let noise = Some((&stream, 11));
+            let plane = [Plane { bit: 0, negative: false }];
+            kernel.wave(&[0; 37], &plane, noise, &mut Scratch::default(), &mut results);
+            for code in results {
+                sum += code as f64 - 3.0;
+                squares += (code as f64 - 3.0).powi(2);
+            }
+        }
+        let count = 13.0 * n as f64;
+        let (mean, variance) = (sum / count, squares / count);
+        if noise_codes == 0.0 {
+            assert_eq!((mean, variance), (0.0, 0.0));
+        } else {
+            // Rounding adds a twelfth.
+            assert!(mean.abs() < 0.1 && (variance / (4.0 + 1.0 / 12.0) - 1.0).abs() < 0.1);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::block::{NoisePlace, Simd};
 use super::instructions::Task;
 use super::pattern::Pattern;
 use super::{Driven, Group, Tables};
+use crate::chip::Line;
 use crate::chip::noise::ReadNoise;
 use crate::schedule::Plane;
 use crate::target::Subtract;
@@ -21,6 +22,12 @@ pub(super) struct Waves<'a> {
     pub first_line: u32,
     pub subtract: Subtract,
     pub n_pairs: usize,
+    /// Whether planes without a driven line are sure to be converted to 0.
+    pub rest_at_zero: bool,
+    /// The line that each value's ADC was measured to follow; empty if none.
+    pub lines: &'a [Line],
+    /// What a code counts in all planes together.
+    pub weight: f64,
     pub results: &'a mut [f64],
 }
 
@@ -40,7 +47,8 @@ impl Waves<'_> {
     #[inline(always)]
     pub(super) fn is_driven(&self, first: usize) -> bool {
         let patterns = &self.driven.patterns[first..];
-        self.groups.iter().any(|group| patterns[group.offset as usize] != Pattern::default())
+        !self.rest_at_zero
+            || self.groups.iter().any(|group| patterns[group.offset as usize] != Pattern::default())
     }
 
     /// Where noise is drawn for values from this one on.
@@ -57,6 +65,25 @@ impl Waves<'_> {
     #[inline(always)]
     pub(super) fn give(&mut self, nth: usize, first_value: usize, sums: &[f64]) {
         let results = &mut self.results[nth * self.n_pairs..(nth + 1) * self.n_pairs];
+        if !self.lines.is_empty() {
+            let corrected =
+                |(sum, line): (&f64, &Line)| (sum - line.offset_codes * self.weight) / line.gain;
+            let own = sums.iter().zip(&self.lines[first_value..]).map(corrected);
+            match self.subtract {
+                Subtract::BeforeConversion => {
+                    results[first_value..].iter_mut().zip(own).for_each(|(r, sum)| *r = sum);
+                }
+                Subtract::AfterConversion => {
+                    for (nth, sum) in (first_value..).zip(own) {
+                        match nth % 2 {
+                            0 => results[nth / 2] = sum,
+                            _ => results[nth / 2] -= sum,
+                        }
+                    }
+                }
+            }
+            return;
+        }
         match self.subtract {
             Subtract::BeforeConversion => {
                 results[first_value..first_value + sums.len()].copy_from_slice(sums);

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::super::converters::bow;
 use super::super::noise::BLOCK;
 use super::Group;
 use super::pattern::OCTET;
@@ -76,6 +77,9 @@ pub(super) struct Wide<W> {
     unit_us: f64,
     min_code: i64,
     max_code: i64,
+    /// Of each value, the bow of its ADC in codes; empty if there is none.
+    bows: Vec<f64>,
+    adc: AdcSetting,
 }
 
 impl<W: Word> Wide<W> {
@@ -107,6 +111,8 @@ impl<W: Word> Wide<W> {
             unit_us,
             min_code: adc.min_code.into(),
             max_code: adc.max_code.into(),
+            bows: rows.bows().to_vec(),
+            adc: *adc,
         };
         for first in (0..rows.n_values()).step_by(LANES) {
             let lanes = first..(first + LANES).min(rows.n_values());
@@ -190,12 +196,12 @@ impl<W: Word> Wide<W> {
                 &waves.driven.patterns[start + bit / OCTET * waves.driven.octet_stride..];
             let lines = |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
             let row = |group: &Group| group.first_row as usize + lines(group);
-            let shift = |sum: W| {
-                let shifted = self.convert(sum.to_i64()) << plane.bit;
+            let shift = |sum: i64| {
+                let shifted = self.convert(sum) << plane.bit;
                 if plane.negative { -shifted } else { shifted }
             };
-            if waves.groups.iter().all(|group| lines(group) == 0) {
-                let zero = shift(W::default());
+            if waves.rest_at_zero && waves.groups.iter().all(|group| lines(group) == 0) {
+                let zero = shift(0);
                 totals.iter_mut().for_each(|total| *total += zero);
                 continue;
             }
@@ -221,11 +227,25 @@ impl<W: Word> Wide<W> {
                     }
                 }
             }
+            if !self.bows.is_empty() {
+                let bows = self.bows[first_value..].iter();
+                for ((total, sum), &bow) in totals.iter_mut().zip(sums).zip(bows) {
+                    *total += shift(self.bent(sum.to_i64(), bow));
+                }
+                continue;
+            }
             for (total, sum) in totals.iter_mut().zip(sums) {
-                *total += shift(sum);
+                *total += shift(sum.to_i64());
             }
         }
         totals.map(|total| total as f64)
+    }
+
+    /// A current in units as an ADC with a bow has it before it rounds.
+    fn bent(&self, units: i64, bow_codes: f64) -> i64 {
+        let units_a_code = (1u64 << self.fraction_bits) as f64;
+        let code = units as f64 / units_a_code;
+        units + (bow(code, bow_codes, &self.adc) * units_a_code).round_ties_even() as i64
     }
 
     /// Nearest code, ties to even, clipped.

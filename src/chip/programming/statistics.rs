@@ -11,7 +11,7 @@ use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use crate::chip::faults::Faults;
-use crate::chip::{CellState, Chip, PeCells, Programmed};
+use crate::chip::{CellState, Chip, Converter, PeCells, Programmed};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Cell, Target};
@@ -37,8 +37,15 @@ pub(super) fn chip(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
     // the square root of 3.
     let cell_error_us = (cell.verify_tolerance_us / 3f64.sqrt()).hypot(cell.relaxation_sd_us);
     let read_noise_fraction = cell.read_noise_fraction;
-    let wires = target.wires;
-    Chip { pe: plan.pe, wires, conductances_us, cell_error_us, read_noise_fraction, seed }
+    Chip {
+        pe: plan.pe,
+        wires: target.wires,
+        conductances_us,
+        cell_error_us,
+        read_noise_fraction,
+        converters: Converter::of_chip(plan, target, seed),
+        seed,
+    }
 }
 
 /// The same with all that is known of how it came about.

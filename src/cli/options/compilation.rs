@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
+use ohmc::adapt::AdaptOptions;
 use ohmc::chip::Effect;
 use ohmc::fit::Goal;
 use ohmc::frontend::{Axis, FrontendOptions};
@@ -21,6 +22,11 @@ use crate::cli::error::CliError;
 /// Inputs looked at to calibrate, unless said otherwise: enough for the ranges
 /// of activations to settle.
 const CALIBRATION_LIMIT: u64 = 256;
+
+/// Options that say how a model is compiled once it is read and calibrated:
+/// those that an exploration may vary.
+pub const VARIABLE: [&str; 8] =
+    ["fit", "input-bits", "inputs-coding", "optimize", "range", "slices", "weights", "without"];
 
 /// Options that belong to the compilation of a model; a plan has them behind
 /// it.
@@ -59,8 +65,8 @@ pub struct Compilation {
     #[arg(long, value_name = "RULE")]
     pub weights: Option<Weights>,
 
-    /// Leave out a part of second-order rounding, or an effect of the chip;
-    /// repeatable.
+    /// Leave out a part of second-order rounding, a part of what `--adapt`
+    /// does, or an effect of the chip; repeatable.
     #[arg(long, value_name = "PART")]
     pub without: Vec<Part>,
 
@@ -132,6 +138,10 @@ pub enum Part {
     Bias,
     /// Scales chosen with the errors of cells in mind.
     Cells,
+    /// With `--adapt`: cells that take over from the other of their pair.
+    Partners,
+    /// With `--adapt`: cells that take over from other pairs of their column.
+    Feedback,
     /// Of a chip: cells stop anywhere within the tolerance, or are given up.
     VerifyError,
     /// Of a chip: cells change at once after they were written.
@@ -144,19 +154,27 @@ pub enum Part {
     Faults,
     /// Of a chip: lines have resistance.
     Wires,
+    /// Of a chip: ADCs differ from what they should be.
+    Converters,
 }
 
 impl Part {
+    fn is_of_rounding(self) -> bool {
+        matches!(self, Self::Compensation | Self::Scales | Self::Bias | Self::Cells)
+    }
+
     /// The effect of a chip that it is, if it is one.
     fn effect(self) -> Option<Effect> {
         match self {
             Self::Compensation | Self::Scales | Self::Bias | Self::Cells => None,
+            Self::Partners | Self::Feedback => None,
             Self::VerifyError => Some(Effect::VerifyError),
             Self::Relaxation => Some(Effect::Relaxation),
             Self::Drift => Some(Effect::Drift),
             Self::ReadNoise => Some(Effect::ReadNoise),
             Self::Faults => Some(Effect::Faults),
             Self::Wires => Some(Effect::Wires),
+            Self::Converters => Some(Effect::Converters),
         }
     }
 }
@@ -202,7 +220,7 @@ impl Compilation {
             ("--calibration-limit", self.calibration_limit.is_some()),
             ("--save-calibration", self.save_calibration.is_some()),
             ("--weights", self.weights.is_some()),
-            ("--without", self.without.iter().any(|part| part.effect().is_none())),
+            ("--without", self.without.iter().any(|part| part.is_of_rounding())),
             ("--range", self.range.is_some()),
             ("--inputs-coding", self.inputs_coding.is_some()),
             ("--slices", !self.slices.is_empty()),
@@ -218,9 +236,30 @@ impl Compilation {
         .collect()
     }
 
+    /// The same with one option given otherwise, by its name without hyphens;
+    /// the error is what the command line would be told.
+    pub fn with(&self, option: &str, value: &str) -> Result<Self, clap::Error> {
+        let command = Self::augment_args_for_update(Command::new("ohmc").no_binary_name(true));
+        let given = command.try_get_matches_from([format!("--{option}={value}")])?;
+        let mut changed = self.clone();
+        changed.update_from_arg_matches(&given)?;
+        Ok(changed)
+    }
+
+    /// Whether inputs of the calibration are run again while compiling.
+    pub fn reruns_inputs(&self) -> bool {
+        self.weights == Some(Weights::SecondOrder) || self.fit.is_some()
+    }
+
     /// Effects of the chip that are left out.
     pub fn effects_left_out(&self) -> impl Iterator<Item = Effect> {
         self.without.iter().filter_map(|part| part.effect())
+    }
+
+    /// What is done about flaws that are known.
+    pub fn adapt(&self) -> AdaptOptions {
+        let has = |part| !self.without.contains(&part);
+        AdaptOptions { partners: has(Part::Partners), feedback: has(Part::Feedback) }
     }
 
     /// Refuses effects of a chip, for commands that read none.

@@ -3,7 +3,7 @@
 mod compilation;
 mod parse;
 
-pub use compilation::{Compilation, Weights};
+pub use compilation::{Compilation, VARIABLE};
 pub use parse::parse_override;
 
 use std::num::NonZeroUsize;

@@ -195,3 +195,56 @@ fn chips_that_are_refused() {
     desk.refuses("plan-with-effect-left-out", "compile mcnn.onnx --target ideal --without drift");
     desk.refuses("time-without-unit", "eval mcnn.chip --data digits --at 5");
 }
+
+#[test]
+fn known_faults_cost_less_than_unknown_ones() {
+    let desk = Desk::new();
+    let faulty = "mcnn.onnx --target yao2020-chip --calibrate stored \
+                  --set cell.faults.stuck_high_rate=0.03 --set cell.faults.stuck_low_rate=0.03";
+    let accuracy = |how: &str| {
+        let eval = format!("eval {faulty} --data digits --limit 300 --no-float --trials 2 {how}");
+        desk.json(&eval)["accuracy"]["mean"].as_f64().unwrap()
+    };
+    let (unaware, partners, stages) =
+        (accuracy(""), accuracy("--adapt --without feedback"), accuracy("--adapt=4"));
+    assert!(unaware < partners && partners <= stages, "{unaware} {partners} {stages}");
+    let programmed = desk.json(&format!("program {faulty} --adapt=4 -o aware.chip"));
+    let adapted = &programmed["adapted"];
+    let error = |key: &str| adapted[key].as_f64().unwrap();
+    assert!(error("squared_error_after") < 0.5 * error("squared_error_before"), "{adapted}");
+    assert!(adapted["cells_of_no_use"].as_u64().unwrap() > 100, "{adapted}");
+    // What was made up for is in the file.
+    let read = desk.json("eval aware.chip --data digits --limit 300 --no-float");
+    let eval = format!("eval {faulty} --data digits --limit 300 --no-float --pulses --adapt=4");
+    assert_eq!(read["accuracy"]["mean"], desk.json(&eval)["accuracy"]["mean"]);
+    let again = desk.ohmc("eval aware.chip --data digits --adapt");
+    assert_eq!(again.status.code(), Some(2));
+}
+
+#[test]
+fn converters_cost_less_once_they_are_measured() {
+    let desk = Desk::new();
+    let accuracy = |how: &str| {
+        let json = desk.json(&format!(
+            "eval mcnn.onnx --target yao2020-macro --calibrate stored --data digits --limit 300 \
+             --no-float {how}"
+        ));
+        json["accuracy"]["mean"].as_f64().unwrap()
+    };
+    let errors = "--set readout.adc_errors.gain_sd_fraction=0.1 \
+                  --set readout.adc_errors.offset_sd_codes=8 \
+                  --set readout.adc_errors.noise_sd_codes=0.5";
+    let (clean, left) = (accuracy(""), accuracy(errors));
+    let measured = accuracy(&format!("{errors} --set readout.adc_errors.calibration_readings=64"));
+    assert!(left < clean - 3.0, "{left} of {clean}");
+    assert!(measured > clean - 1.5, "{measured} of {clean}");
+    assert_eq!(accuracy(&format!("{errors} --without converters")), clean);
+    // Nonlinear ones, in the table of effects.
+    let bowed = desk.json(
+        "eval mcnn.onnx --target yao2020-chip --calibrate stored --data digits --limit 50 \
+         --set readout.adc_errors.bow_sd_codes=1 --ablate --only converters",
+    );
+    let rows = bowed["ablation"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["effects"].as_str().unwrap()).collect();
+    assert_eq!(names, ["no effect", "only converters", "without converters"]);
+}

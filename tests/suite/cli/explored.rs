@@ -57,6 +57,31 @@ fn a_filled_chip_is_faster_and_says_why_no_faster() {
 }
 
 #[test]
+fn ways_to_compile_stand_in_one_table() {
+    let desk = Desk::new();
+    let explored = desk.json(
+        "explore mcnn.onnx --target yao2020-chip --calibrate stored --data digits --limit 100 \
+         --vary weights=plain,per-column --vary without=relaxation,read-noise",
+    );
+    let points = explored["points"].as_array().unwrap();
+    assert_eq!(points.len(), 4);
+    for point in points {
+        let rule = point["at"]["weights"].as_str().unwrap();
+        let effect = point["at"]["without"].as_str().unwrap();
+        let eval = desk.json(&format!(
+            "eval mcnn.onnx --target yao2020-chip --calibrate stored --data digits --limit 100 \
+             --weights {rule} --without {effect}"
+        ));
+        let (accuracy, float) = (&eval["accuracy"]["mean"], &eval["accuracy"]["float"]);
+        assert_eq!(&point["accuracy"], accuracy, "{rule} without {effect}");
+        let loss = float.as_f64().unwrap() - accuracy.as_f64().unwrap();
+        assert!((point["loss"].as_f64().unwrap() - loss).abs() < 1e-9);
+    }
+    let unknown = desk.ohmc("explore mcnn.onnx --target ideal --vary weights=plian");
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
 fn an_exploration_goes_on_where_it_was() {
     let desk = Desk::new();
     let explore = "explore mcnn.onnx --target yao2020-macro --calibrate stored --data digits \
