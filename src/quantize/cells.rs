@@ -59,7 +59,7 @@ impl CellErrors {
         let mask = (1u32 << coding.bits) - 1;
         let bits = code as u32 & mask;
         let planes = (0..coding.bits).filter(|plane| bits >> plane & 1 == 1);
-        let read: f64 = planes.map(|plane| 4f64.powi(plane.into())).sum();
+        let read: f64 = planes.map(|plane| (1u64 << (2 * plane)) as f64).sum();
         let step = f64::from(coding.scale);
         step * step * (self.lasting * f64::from(code) * f64::from(code) + self.reading * read)
     }

@@ -79,7 +79,10 @@ impl Rows {
             own.for_each(|(variance, own)| *variance *= own.gain * own.gain);
         }
         let us = |codes: f64| codes * step_us;
-        let added = |own: &&Converter| (us(own.offset_codes), us(own.noise_codes).powi(2));
+        let added = |own: &&Converter| {
+            let noise_us = us(own.noise_codes);
+            (us(own.offset_codes), noise_us * noise_us)
+        };
         self.conversions = converters.iter().map(added).collect();
         if self.conversions.iter().all(|&added| added == (0.0, 0.0)) {
             self.conversions.clear();

@@ -204,7 +204,7 @@ fn converters_give_the_codes_of_their_formula() {
         };
         let off = |tile: &Tile, ideal: &[i64]| -> f64 {
             let found = run(tile);
-            found.iter().zip(ideal).map(|(a, b)| ((a - b) as f64).powi(2)).sum()
+            found.iter().zip(ideal).map(|(a, b)| ((a - b) * (a - b)) as f64).sum()
         };
         tile.chip.converters = BTreeMap::new();
         let ideal = run(&tile);
@@ -235,8 +235,9 @@ fn conversions_of_nothing_are_those_of_their_converter() {
             let plane = [Plane { bit: 0, negative: false }];
             kernel.wave(&[0; 37], &plane, noise, &mut Scratch::default(), &mut results);
             for code in results {
-                sum += code as f64 - 3.0;
-                squares += (code as f64 - 3.0).powi(2);
+                let off = code as f64 - 3.0;
+                sum += off;
+                squares += off * off;
             }
         }
         let count = 13.0 * n as f64;
