@@ -24,7 +24,8 @@
 //! Where the target's cells are not exact, scales are chosen for the sum of
 //! both errors, of rounding and of cells: every weight of a column is off by
 //! some levels whatever it is, so a smaller scale, which clips the largest
-//! weights, loses less. For the same reason codes of inputs lie around zero
+//! weights, loses less. For the same reason codes of inputs lie around zero,
+//! but where readings err as few of them as can be have many bits set
 //! ([`crate::quantize`]). No labels are used. The result is the same for any
 //! number of threads.
 
