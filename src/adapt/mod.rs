@@ -24,7 +24,7 @@
 //!
 //! Nothing here is stored or drawn: the same plan, cells and calibration give
 //! the same targets. A plan whose targets are replaced is programmed as any
-//! other; [`program`] does both in turn, stage by stage.
+//! other; [`program`](fn@program) does both in turn, stage by stage.
 //!
 //! | file | what |
 //! |---|---|

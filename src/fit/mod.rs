@@ -1,7 +1,7 @@
 //! Chooses how many pairs of cells hold each weight, so that what the model
 //! loses stays within a bound.
 //!
-//! A weight in more slices ([`Slicing`]) has more levels and takes more cells.
+//! A weight in more slices ([`crate::quantize::Slicing`]) has more levels and takes more cells.
 //! Where slices help most for their cells is estimated layer by layer, from the
 //! weights and what was seen of the inputs:
 //!
