@@ -1,23 +1,19 @@
 //! A chip that is written by somebody who knows its faults, and looks at what
 //! was written before going on.
 
-use super::{AdaptOptions, Changes, FixedCells, adapt};
+use super::{AdaptOptions, Adapted, Changes, FixedCells, adapt};
 use crate::chip::{self, Chip, Conditions, ProgramError, ProgramOptions, Programmed};
 use crate::quantize::Calibration;
-use crate::schedule::ExecutionPlan;
+use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::Target;
 
 /// A chip, and what was written into it.
 #[derive(Debug, Clone)]
 pub struct Written {
-    /// The plan with the targets that were written.
-    pub plan: ExecutionPlan,
     /// The chip.
     pub programmed: Programmed,
-    /// How many cells were changed; its errors are those of the chip written as
-    /// the plan has it, and of this one, faults, writing and relaxation
-    /// together, on the inputs of the calibration's sample.
-    pub changes: Changes,
+    /// What was written in place of the plan's targets, and what that changed.
+    pub adapted: Adapted,
 }
 
 /// Programs a plan into a chip whose faults are known before.
@@ -26,6 +22,11 @@ pub struct Written {
 /// in one. With one stage cells make up for faults; with more, those of later
 /// stages also for what was measured of the stages before, once they had
 /// relaxed. Every cell is written once.
+///
+/// The errors among the changes are those of the chip written as the plan has
+/// it, and of this one, faults, writing and relaxation together, on the inputs
+/// of the calibration's sample. A cell counts once, however many stages had
+/// another target for it.
 ///
 /// # Errors
 ///
@@ -45,21 +46,18 @@ pub fn program(
         programmed.chip(plan, target, &Conditions::at_once(writing.seed))
     };
     let mut written = plan.clone();
-    let mut programmed = None;
+    let mut programmed = unaware.clone();
     let mut changes = Changes::default();
     let n_outputs = plan.pe.outputs as usize;
     for stage in 0..n_stages {
         let is_written = |line: u32| line % n_stages < stage;
         let mut fixed = faulty.clone();
-        if let Some(programmed) = &programmed {
-            fixed.add(FixedCells::written(plan, &measured(programmed), is_written));
-        }
+        fixed.add(FixedCells::written(plan, &measured(&programmed), is_written));
         let adapted = adapt(plan, cell, &fixed, calibration, options);
         if stage == 0 {
-            changes.fixed = adapted.changes.fixed;
+            // Of faults alone, which all stages see.
+            changes = Changes { feedback: 0, ..adapted.changes };
         }
-        changes.partners += adapted.changes.partners;
-        changes.feedback += adapted.changes.feedback;
         for (pe, targets) in adapted.targets {
             let Some(own) = written.targets.get_mut(&pe) else { continue };
             for (at, (own, level)) in own.levels.iter_mut().zip(targets.levels).enumerate() {
@@ -70,9 +68,14 @@ pub fn program(
         }
         // What a cell becomes depends on its target alone, so this leaves
         // lines that are written as they are.
-        programmed = Some(chip::write(&written, target, writing)?);
+        programmed = chip::write(&written, target, writing)?;
     }
-    let programmed = programmed.unwrap_or(unaware.clone());
+    let differ = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+    let n_changed = |(own, planned): (&PeTargets, &PeTargets)| {
+        own.levels.iter().zip(&planned.levels).filter(|&both| differ(both)).count() as u64
+    };
+    let all: u64 = written.targets.values().zip(plan.targets.values()).map(n_changed).sum();
+    changes.feedback = all.saturating_sub(changes.partners);
     let error = |programmed: &Programmed| {
         let all = FixedCells::written(plan, &measured(programmed), |_| true);
         let neither = AdaptOptions { partners: false, feedback: false };
@@ -80,5 +83,5 @@ pub fn program(
     };
     changes.error_before = error(&unaware);
     changes.error_after = error(&programmed);
-    Ok(Written { plan: written, programmed, changes })
+    Ok(Written { programmed, adapted: Adapted { targets: written.targets, changes } })
 }

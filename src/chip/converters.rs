@@ -20,12 +20,12 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
+use super::Chip;
 use super::random::{Purpose, Stream, Streams};
 use crate::entity::PeId;
+use crate::mapping::WeightTile;
 use crate::schedule::{AdcSetting, ExecutionPlan};
-use crate::target::Target;
+use crate::target::{Subtract, Target};
 
 /// An ADC as it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,14 +46,14 @@ pub struct Converter {
 
 /// The line that an ADC was measured to follow: codes are `offset + gain x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Line {
+pub struct Measured {
     /// Codes for each step of current.
     pub gain: f64,
     /// Code of no current.
     pub offset_codes: f64,
 }
 
-impl Line {
+impl Measured {
     /// An ADC that is not corrected.
     pub const IDEAL: Self = Self { gain: 1.0, offset_codes: 0.0 };
 }
@@ -73,8 +73,7 @@ impl Converter {
         if errors.are_none() {
             return BTreeMap::new();
         }
-        let pes: Vec<PeId> = plan.targets.keys().copied().collect();
-        let of_pe = |pe: PeId| {
+        let of_pe = |&pe: &PeId| {
             let on_chip = plan.on_chip(pe);
             let own = Streams::new(seed, Purpose::Converter, on_chip);
             let readings = Streams::new(seed, Purpose::ConverterReadings, on_chip);
@@ -91,7 +90,7 @@ impl Converter {
             };
             (pe, (0..target.readout.adcs_per_pe as usize).map(converter).collect())
         };
-        pes.into_par_iter().map(of_pe).collect()
+        plan.targets.keys().map(of_pe).collect()
     }
 
     /// One without noise, measured with so many readings.
@@ -102,9 +101,9 @@ impl Converter {
     }
 
     /// The line that it is measured to follow with codes of this range.
-    pub(super) fn measure(&self, adc: &AdcSetting) -> Line {
+    pub(super) fn measure(&self, adc: &AdcSetting) -> Measured {
         if self.n_readings == 0 {
-            return Line::IDEAL;
+            return Measured::IDEAL;
         }
         let mut draws = self.readings.clone();
         let (min, span) = (f64::from(adc.min_code), f64::from(adc.max_code - adc.min_code));
@@ -127,15 +126,42 @@ impl Converter {
         }
         let gain = (n * xy - x_sum * y_sum) / (n * xx - x_sum * x_sum);
         if !gain.is_finite() || gain <= 0.0 {
-            return Line::IDEAL; // A range of hardly any codes.
+            return Measured::IDEAL; // A range of hardly any codes.
         }
-        Line { gain, offset_codes: (y_sum - gain * x_sum) / n }
+        Measured { gain, offset_codes: (y_sum - gain * x_sum) / n }
     }
 
     /// What is rounded to a code, without noise, for a current of `x` steps.
     fn transfer(&self, x: f64, adc: &AdcSetting) -> f64 {
         let straight = self.gain * x + self.offset_codes;
         straight + bow(straight, self.bow_codes, adc)
+    }
+}
+
+impl Chip {
+    /// Whether one reading differs from the next.
+    pub fn is_noisy(&self) -> bool {
+        let converts_noisily = |converter: &Converter| converter.noise_codes > 0.0;
+        self.read_noise_fraction > 0.0 || self.converters.values().flatten().any(converts_noisily)
+    }
+
+    /// The ADC of each value of a tile, pair or line; none where they are as
+    /// they should be.
+    pub(super) fn converters_of(
+        &self,
+        place: &WeightTile,
+        subtract: Subtract,
+    ) -> Option<Vec<&Converter>> {
+        let own = self.converters.get(&place.pe).filter(|own| !own.is_empty())?;
+        let lines_a_value = match subtract {
+            Subtract::BeforeConversion => 2,
+            Subtract::AfterConversion => 1,
+        };
+        let n_values = (self.pe.outputs / lines_a_value).max(1) as usize;
+        let first = (place.output_line / lines_a_value) as usize;
+        let values = first..first + (place.n_outputs() / lines_a_value) as usize;
+        let nth = |value: usize| (value * own.len() / n_values).min(own.len() - 1);
+        Some(values.map(|value| &own[nth(value)]).collect())
     }
 }
 
@@ -171,7 +197,7 @@ mod tests {
         let mean = (1..10).map(|k| 4.0 * f64::from(k * (10 - k)) / 100.0).sum::<f64>() / 9.0;
         assert!((bowed.gain - 1.0).abs() < 1e-3 && (bowed.offset_codes - mean).abs() < 0.02);
         let unmeasured = Converter { n_readings: 0, ..converter(1.1, 3.0, 0.0, 0.0) };
-        assert_eq!(unmeasured.measure(&ADC), Line::IDEAL);
+        assert_eq!(unmeasured.measure(&ADC), Measured::IDEAL);
     }
 
     #[test]

@@ -46,6 +46,19 @@ impl Effect {
             Self::Converters => "converters",
         }
     }
+
+    /// What it does, in a few words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::VerifyError => "Cells stop anywhere within the tolerance, or are given up",
+            Self::Relaxation => "Cells change at once after they were written",
+            Self::Drift => "Cells go on changing; with `--at`",
+            Self::ReadNoise => "Every reading is another",
+            Self::Faults => "Cells and lines do not work",
+            Self::Wires => "Lines have resistance",
+            Self::Converters => "ADCs differ from what they should be",
+        }
+    }
 }
 
 impl fmt::Display for Effect {

@@ -30,7 +30,7 @@ mod random;
 pub mod wires;
 
 pub use adc::{AdcError, settings};
-pub use converters::{Converter, Line};
+pub use converters::{Converter, Measured};
 pub use effects::{Conditions, Effect, Effects};
 pub use faults::{Fault, FaultMap, FaultMapError};
 pub use kernel::{
@@ -44,8 +44,7 @@ pub use programming::{ProgramError, ProgramOptions, program, write};
 use std::collections::BTreeMap;
 
 use crate::entity::PeId;
-use crate::mapping::WeightTile;
-use crate::target::{Pe, Subtract, Wires};
+use crate::target::{Pe, Wires};
 
 /// A chip on the bench: the conductance of every cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,27 +66,4 @@ pub struct Chip {
     pub converters: BTreeMap<PeId, Vec<Converter>>,
     /// Seed of its read noise.
     pub seed: u64,
-}
-
-impl Chip {
-    /// Whether one reading differs from the next.
-    pub fn is_noisy(&self) -> bool {
-        let converts_noisily = |converter: &Converter| converter.noise_codes > 0.0;
-        self.read_noise_fraction > 0.0 || self.converters.values().flatten().any(converts_noisily)
-    }
-
-    /// The ADC of each value of a tile, pair or line; none where they are as
-    /// they should be.
-    fn converters_of(&self, place: &WeightTile, subtract: Subtract) -> Option<Vec<&Converter>> {
-        let own = self.converters.get(&place.pe).filter(|own| !own.is_empty())?;
-        let lines_a_value = match subtract {
-            Subtract::BeforeConversion => 2,
-            Subtract::AfterConversion => 1,
-        };
-        let n_values = (self.pe.outputs / lines_a_value).max(1) as usize;
-        let first = (place.output_line / lines_a_value) as usize;
-        let values = first..first + (place.n_outputs() / lines_a_value) as usize;
-        let nth = |value: usize| (value * own.len() / n_values).min(own.len() - 1);
-        Some(values.map(|value| &own[nth(value)]).collect())
-    }
 }

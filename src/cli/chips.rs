@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use ohmc::adapt::{self, Changes, Written};
+use clap::Args;
+use ohmc::adapt::{self, Adapted, Changes};
 use ohmc::chip::{self, Chip, Conditions, Effect, Effects, FaultMap, ProgramOptions, Programmed};
 use ohmc::format;
 use ohmc::schedule::ExecutionPlan;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::files;
-use super::options::Compilation;
+use super::options::{Compilation, EffectName};
 use super::output::counted;
 use super::prepare::Prepared;
 
@@ -71,24 +71,21 @@ impl Knowing {
         options.into_iter().filter_map(|(name, given)| given.then_some(name))
     }
 
-    /// Programs the plan of a model or a file into a chip.
+    /// Programs a plan into a chip; with what was written in place of its
+    /// targets, if anything was.
     pub fn write(
         &self,
         prepared: &Prepared,
         compilation: &Compilation,
         options: &ProgramOptions<'_>,
-    ) -> Result<Written, CliError> {
+    ) -> Result<(Programmed, Option<Adapted>), CliError> {
         let Prepared { plan, target, calibration, .. } = prepared;
-        Ok(match self.adapt {
-            Some(n_stages) => {
-                let how = (compilation.adapt(), n_stages);
-                adapt::program(plan, target, calibration, options, how)?
-            }
-            None => {
-                let programmed = chip::write(plan, target, options)?;
-                Written { plan: plan.clone(), programmed, changes: Changes::default() }
-            }
-        })
+        let Some(n_stages) = self.adapt else {
+            return Ok((chip::write(plan, target, options)?, None));
+        };
+        let how = (compilation.adapt(), n_stages);
+        let written = adapt::program(plan, target, calibration, options, how)?;
+        Ok((written.programmed, Some(written.adapted)))
     }
 }
 
@@ -101,39 +98,6 @@ pub fn changes_text(changes: &Changes) -> String {
         counted(changes.partners, "cell"),
         counted(changes.feedback, "cell"),
     )
-}
-
-/// An effect, as it is called on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EffectName {
-    /// Cells stop anywhere within the tolerance, or are given up.
-    VerifyError,
-    /// They change at once after they were written.
-    Relaxation,
-    /// They go on changing; with `--at`.
-    Drift,
-    /// Every reading is another.
-    ReadNoise,
-    /// Cells and lines that do not work.
-    Faults,
-    /// Lines have resistance.
-    Wires,
-    /// ADCs differ from what they should be.
-    Converters,
-}
-
-impl From<EffectName> for Effect {
-    fn from(name: EffectName) -> Self {
-        match name {
-            EffectName::VerifyError => Self::VerifyError,
-            EffectName::Relaxation => Self::Relaxation,
-            EffectName::Drift => Self::Drift,
-            EffectName::ReadNoise => Self::ReadNoise,
-            EffectName::Faults => Self::Faults,
-            EffectName::Wires => Self::Wires,
-            EffectName::Converters => Self::Converters,
-        }
-    }
 }
 
 impl Reading {
@@ -222,7 +186,7 @@ impl<'a> Bench<'a> {
         }
         let only = match reading.only[..] {
             [] => Effects::ALL,
-            _ => Effects::only(reading.only.iter().map(|&name| name.into())),
+            _ => Effects::only(reading.only.iter().map(|name| name.0)),
         };
         let effects = compilation.effects_left_out().fold(only, Effects::without);
         let map = fault_map(knowing.fault_map.as_ref(), prepared)?;
@@ -249,7 +213,7 @@ impl<'a> Bench<'a> {
     pub fn program(&self, seed: u64) -> Result<Programmed, CliError> {
         let (by_pulses, fault_map) = (self.by_pulses, self.map.as_ref());
         let options = ProgramOptions { seed, by_pulses, fault_map };
-        Ok(self.knowing.write(self.prepared, self.compilation, &options)?.programmed)
+        Ok(self.knowing.write(self.prepared, self.compilation, &options)?.0)
     }
 
     /// A programmed chip with some of its effects.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ohmc::adapt::{Changes, Written};
+use ohmc::adapt::{Adapted, Changes};
 use ohmc::chip::{Conditions, ProgramOptions, Programmed};
 use ohmc::format::{ChipFile, PlanFile};
 use ohmc::report;
@@ -117,9 +117,13 @@ impl Program {
         let progress = Progress::start("programming", None);
         let written = self.knowing.write(&prepared, &self.compilation, &options)?;
         drop(progress);
-        let Written { plan, programmed, changes } = written;
-        prepared.plan = plan;
-        let summary = self.summary(&prepared, &programmed, &changes);
+        let (programmed, adapted) = written;
+        let mut changes = None;
+        if let Some(Adapted { targets, changes: made }) = adapted {
+            prepared.plan.targets = targets;
+            changes = Some(made);
+        }
+        let summary = self.summary(&prepared, &programmed, changes.as_ref());
         match output {
             Some(output) => keep(prepared, programmed, output)?,
             None => output::remark("nothing was written: `-o FILE` keeps the chip"),
@@ -157,13 +161,18 @@ impl Program {
         Ok(())
     }
 
-    fn summary(&self, prepared: &Prepared, programmed: &Programmed, changes: &Changes) -> String {
+    fn summary(
+        &self,
+        prepared: &Prepared,
+        programmed: &Programmed,
+        changes: Option<&Changes>,
+    ) -> String {
         let (plan, target) = (&prepared.plan, &prepared.target);
         let chip = programmed.chip(plan, target, &Conditions::at_once(programmed.seed));
         let programming = report::Programming::new(plan, target, programmed, &chip);
         match self.format {
             Format::Text => {
-                let adapted = self.knowing.adapt.map_or(String::new(), |_| {
+                let adapted = changes.map_or(String::new(), |changes| {
                     format!("adapted         {}\n", chips::changes_text(changes))
                 });
                 let text = programming.to_text();
@@ -171,7 +180,7 @@ impl Program {
             }
             Format::Json => {
                 let mut json = programming.to_json();
-                if self.knowing.adapt.is_some() {
+                if let Some(changes) = changes {
                     json["adapted"] = chips::changes_json(changes);
                 }
                 json["target"] = Value::from(target.name.as_str());

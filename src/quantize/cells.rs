@@ -56,13 +56,18 @@ impl CellErrors {
 
     /// Variance of a product with this input, in levels times input squared.
     pub(crate) fn of_input(&self, coding: &InputCoding, code: i32) -> f64 {
-        let mask = (1u32 << coding.bits) - 1;
-        let bits = code as u32 & mask;
-        let planes = (0..coding.bits).filter(|plane| bits >> plane & 1 == 1);
-        let read: f64 = planes.map(|plane| (1u64 << (2 * plane)) as f64).sum();
-        let step = f64::from(coding.scale);
-        step * step * (self.lasting * f64::from(code) * f64::from(code) + self.reading * read)
+        let bits = code as u16 & (u16::MAX >> (16 - coding.bits.clamp(1, 16)));
+        let (step, code) = (f64::from(coding.scale), f64::from(code));
+        step * step * (self.lasting * code * code + self.reading * f64::from(spread(bits)))
     }
+}
+
+/// The sum of 4^plane over the bits that are 1: each is moved to twice its
+/// place, by halves, quarters, eighths and sixteenths of the word.
+fn spread(bits: u16) -> u32 {
+    [(8, 0x00FF_00FF), (4, 0x0F0F_0F0F), (2, 0x3333_3333), (1, 0x5555_5555)]
+        .into_iter()
+        .fold(u32::from(bits), |bits, (shift, mask)| (bits | bits << shift) & mask)
 }
 
 #[cfg(test)]
@@ -80,6 +85,10 @@ mod tests {
         // All planes: (4^8 - 1) / 3 of them.
         assert_eq!(errors.of_input(&coding, -1), 0.25 * (2.0 + 3.0 * 21_845.0));
         assert_eq!(errors.of_input(&coding, 0), 0.0);
+        for bits in 0..=u16::MAX {
+            let planes = (0..16).filter(|plane| bits >> plane & 1 == 1);
+            assert_eq!(spread(bits), planes.map(|plane| 1u32 << (2 * plane)).sum::<u32>());
+        }
     }
 
     #[test]

@@ -110,11 +110,7 @@ fn centred(start: InputCoding, histogram: &Histogram, cells: CellErrors) -> Inpu
     /// Zero points that are tried, in 128ths of the codes below zero.
     const SHARES: i32 = 128;
     let error = |coding: &InputCoding| {
-        // By code, because the bins share few of them.
-        let first = coding.min_code();
-        let errors: Vec<f64> =
-            (first..=coding.max_code()).map(|code| cells.of_input(coding, code)).collect();
-        let of = |x: f64| errors[(coding.encode(x as f32) - first) as usize];
+        let of = |x: f64| cells.of_input(coding, coding.encode(x as f32));
         let driven: f64 = histogram.bins().map(|(x, n)| n * of(x)).sum();
         squared_error(histogram, coding) + driven + histogram.zeros() as f64 * of(0.0)
     };

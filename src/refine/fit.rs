@@ -60,7 +60,8 @@ impl Group<'_> {
         };
         gain.nearest = self.error(&start, &self.outputs(&start.levels));
         let curvatures = self.curvatures();
-        let chosen = self.choose_scales(&curvatures);
+        let cells = self.cells();
+        let chosen = self.choose_scales(&curvatures, cells);
         let plain = self.round(&curvatures, &chosen, false);
         let mut fitted = Fitted { levels: plain, scales: chosen, bias: self.bias.to_vec() };
         let mut outputs = self.outputs(&fitted.levels);
@@ -71,7 +72,7 @@ impl Group<'_> {
         }
         gain.compensation = self.error(&fitted, &outputs);
         if scales {
-            fitted.scales = self.fit_scales(&fitted.scales, &outputs);
+            fitted.scales = self.fit_scales(&fitted.scales, &outputs, cells);
         }
         gain.scales = self.error(&fitted, &outputs);
         if bias {
@@ -128,10 +129,9 @@ impl Group<'_> {
         rows.map(of).sum::<f64>() / self.inputs.n_rows.max(1) as f64
     }
 
-    fn choose_scales(&self, curvatures: &[(usize, Curvature)]) -> Vec<f32> {
+    fn choose_scales(&self, curvatures: &[(usize, Curvature)], cells: f64) -> Vec<f32> {
         // Blocks have their scales in common, which no single one may choose.
         let [(_, curvature)] = curvatures else { return self.scales.to_vec() };
-        let cells = self.cells();
         let starts: Vec<usize> = (0..self.weights.n_columns).step_by(LANES).collect();
         let chosen: Vec<Columns> = starts
             .into_par_iter()
@@ -283,9 +283,9 @@ impl Group<'_> {
 
     /// The scale of least squared error for these levels: that of a regression,
     /// whose regressor also has the errors of cells in it.
-    fn fit_scales(&self, scales: &[f32], outputs: &[f64]) -> Vec<f32> {
+    fn fit_scales(&self, scales: &[f32], outputs: &[f64], cells: f64) -> Vec<f32> {
         let n_columns = self.weights.n_columns;
-        let (n, cells) = (self.inputs.n_rows.max(1) as f64, self.cells());
+        let n = self.inputs.n_rows.max(1) as f64;
         let fit = |(column, &scale): (usize, &f32)| {
             let made = || of(outputs, column, n_columns);
             let bias = f64::from(self.bias[column]);

@@ -188,7 +188,14 @@ fn stages_leave_less_and_less() {
             let writing = ProgramOptions { seed, ..ProgramOptions::default() };
             let (how, Bench { target, calibration, .. }) = ((options, n_stages), &bench);
             let written = program(&bench.plan, target, calibration, &writing, how).unwrap();
-            let Written { plan, programmed, changes } = written;
+            let Written { programmed, adapted: Adapted { targets, changes } } = written;
+            let plan = ExecutionPlan { targets, ..bench.plan.clone() };
+            let levels = |plan: &ExecutionPlan| -> Vec<u32> {
+                plan.targets.values().flat_map(|t| &t.levels).map(|l| l.to_bits()).collect()
+            };
+            let own = levels(&plan);
+            let changed = own.iter().zip(levels(&bench.plan)).filter(|(a, b)| *a != b).count();
+            assert_eq!(changes.partners + changes.feedback, changed as u64);
             assert_eq!(schedule::verify(&plan), []);
             let chip = programmed.chip(&plan, target, &Conditions::at_once(seed));
             squares += squared(&bench.outputs(&plan, &chip), &wanted);

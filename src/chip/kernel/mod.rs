@@ -45,7 +45,7 @@ pub(crate) use instructions::{Instructions, Task};
 pub use pattern::{MAX_LINES, Pattern, PatternMap, Slot};
 
 use super::noise::ReadNoise;
-use super::{Chip, Line};
+use super::{Chip, Measured};
 use crate::mapping::WeightTile;
 use crate::schedule::{AdcSetting, Plane};
 use crate::target::Subtract;
@@ -111,7 +111,7 @@ pub struct TileKernel {
     /// Whether planes without a driven line are sure to be converted to 0.
     rest_at_zero: bool,
     /// The line that each value's ADC was measured to follow; empty if none.
-    lines: Vec<Line>,
+    measured: Vec<Measured>,
     instructions: Instructions,
 }
 
@@ -188,12 +188,12 @@ impl TileKernel {
         bundles: Vec<Bundle>,
     ) -> Option<Self> {
         let mut rows = Rows::new(chip, place, subtract)?;
-        let mut lines = Vec::new();
+        let mut measured = Vec::new();
         if let Some(converters) = chip.converters_of(place, subtract) {
             rows = rows.converted(&converters, adc.step_us);
-            lines = converters.iter().map(|converter| converter.measure(adc)).collect();
-            if lines.iter().all(|&line| line == Line::IDEAL) {
-                lines.clear();
+            measured = converters.iter().map(|converter| converter.measure(adc)).collect();
+            if measured.iter().all(|&line| line == Measured::IDEAL) {
+                measured.clear();
             }
         }
         let groups = groups(bundles, rows.n_inputs())?;
@@ -202,7 +202,7 @@ impl TileKernel {
             None => Tables::wide(&rows, &groups, adc),
         };
         let kernel = Self::from_parts(&rows, place, groups, tables, subtract);
-        Some(Self { lines, ..kernel })
+        Some(Self { measured, ..kernel })
     }
 
     /// A tile in the finest integers, to ask for its currents, which are those
@@ -236,7 +236,7 @@ impl TileKernel {
             first_line: place.output_line,
             subtract,
             rest_at_zero: rows.rest_at_zero(),
-            lines: Vec::new(),
+            measured: Vec::new(),
             instructions: Instructions::detect(),
         }
     }
@@ -298,7 +298,7 @@ impl TileKernel {
             subtract: self.subtract,
             n_pairs: self.n_pairs,
             rest_at_zero: self.rest_at_zero,
-            lines: &self.lines,
+            measured: &self.measured,
             weight: planes.iter().map(weight).sum(),
             results,
         };

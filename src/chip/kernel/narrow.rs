@@ -175,6 +175,7 @@ impl Narrow {
                     totals[lane] += f64::from(sums[lane] << (OCTET * octet));
                 }
             }
+            waves.correct(chunk.first_value, &mut totals[..chunk.n_values]);
             if chunk.n_values == B::LANES {
                 // A length that the compiler knows: a copy in registers.
                 waves.give(nth, chunk.first_value, &totals[..B::LANES]);

@@ -5,7 +5,7 @@ use super::block::{NoisePlace, Simd};
 use super::instructions::Task;
 use super::pattern::Pattern;
 use super::{Driven, Group, Tables};
-use crate::chip::Line;
+use crate::chip::Measured;
 use crate::chip::noise::ReadNoise;
 use crate::schedule::Plane;
 use crate::target::Subtract;
@@ -25,7 +25,7 @@ pub(super) struct Waves<'a> {
     /// Whether planes without a driven line are sure to be converted to 0.
     pub rest_at_zero: bool,
     /// The line that each value's ADC was measured to follow; empty if none.
-    pub lines: &'a [Line],
+    pub measured: &'a [Measured],
     /// What a code counts in all planes together.
     pub weight: f64,
     pub results: &'a mut [f64],
@@ -60,30 +60,21 @@ impl Waves<'_> {
         }
     }
 
+    /// Takes off what the ADCs of neighbouring values were measured to do.
+    #[inline(always)]
+    pub(super) fn correct(&self, first_value: usize, sums: &mut [f64]) {
+        if let Some(measured) = self.measured.get(first_value..) {
+            for (sum, own) in sums.iter_mut().zip(measured) {
+                *sum = (*sum - own.offset_codes * self.weight) / own.gain;
+            }
+        }
+    }
+
     /// Takes the sums of neighbouring values of a position: one result each,
     /// or one for two lines.
     #[inline(always)]
     pub(super) fn give(&mut self, nth: usize, first_value: usize, sums: &[f64]) {
         let results = &mut self.results[nth * self.n_pairs..(nth + 1) * self.n_pairs];
-        if !self.lines.is_empty() {
-            let corrected =
-                |(sum, line): (&f64, &Line)| (sum - line.offset_codes * self.weight) / line.gain;
-            let own = sums.iter().zip(&self.lines[first_value..]).map(corrected);
-            match self.subtract {
-                Subtract::BeforeConversion => {
-                    results[first_value..].iter_mut().zip(own).for_each(|(r, sum)| *r = sum);
-                }
-                Subtract::AfterConversion => {
-                    for (nth, sum) in (first_value..).zip(own) {
-                        match nth % 2 {
-                            0 => results[nth / 2] = sum,
-                            _ => results[nth / 2] -= sum,
-                        }
-                    }
-                }
-            }
-            return;
-        }
         match self.subtract {
             Subtract::BeforeConversion => {
                 results[first_value..first_value + sums.len()].copy_from_slice(sums);

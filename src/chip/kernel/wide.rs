@@ -169,8 +169,9 @@ impl<W: Word> Wide<W> {
         for nth in 0..waves.driven.starts.len() {
             for (chunk, first_value) in (0..self.n_values).step_by(LANES).enumerate() {
                 let rows = chunk * self.n_rows..(chunk + 1) * self.n_rows;
-                let sums = self.wave(rows, first_value, nth, &waves);
+                let mut sums = self.wave(rows, first_value, nth, &waves);
                 let n_values = LANES.min(self.n_values - first_value);
+                waves.correct(first_value, &mut sums[..n_values]);
                 waves.give(nth, first_value, &sums[..n_values]);
             }
         }

@@ -1,7 +1,9 @@
 //! How a model is compiled: options that a plan has behind it.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use ohmc::adapt::AdaptOptions;
 use ohmc::chip::Effect;
@@ -13,6 +15,7 @@ use ohmc::quantize::{
 };
 use ohmc::target::Override;
 
+use super::effect::EffectName;
 use super::parse::{
     parse_by_layer, parse_count, parse_goal, parse_override, parse_range, parse_replicas,
     parse_shape,
@@ -128,34 +131,51 @@ pub enum Weights {
 }
 
 /// `--without`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Weights that make up for the errors of layers before.
+    /// Of second-order rounding: weights that make up for layers before.
     Compensation,
-    /// Scales fitted once levels are known.
+    /// Of it: scales fitted once levels are known.
     Scales,
-    /// Biases that take off the mean error.
+    /// Of it: biases that take off the mean error.
     Bias,
-    /// Scales chosen with the errors of cells in mind.
+    /// Of it: scales and codes chosen with the errors of cells in mind.
     Cells,
-    /// With `--adapt`: cells that take over from the other of their pair.
+    /// Of `--adapt`: cells that take over from the other of their pair.
     Partners,
-    /// With `--adapt`: cells that take over from other pairs of their column.
+    /// Of `--adapt`: cells that take over from other pairs of their column.
     Feedback,
-    /// Of a chip: cells stop anywhere within the tolerance, or are given up.
-    VerifyError,
-    /// Of a chip: cells change at once after they were written.
-    Relaxation,
-    /// Of a chip: cells go on changing; with `--at`.
-    Drift,
-    /// Of a chip: every reading is another.
-    ReadNoise,
-    /// Of a chip: cells and lines that do not work.
-    Faults,
-    /// Of a chip: lines have resistance.
-    Wires,
-    /// Of a chip: ADCs differ from what they should be.
-    Converters,
+    /// Of a chip.
+    Effect(Effect),
+}
+
+impl ValueEnum for Part {
+    fn value_variants<'a>() -> &'a [Self] {
+        const OWN: [Part; 6] = [
+            Part::Compensation,
+            Part::Scales,
+            Part::Bias,
+            Part::Cells,
+            Part::Partners,
+            Part::Feedback,
+        ];
+        static ALL: LazyLock<Vec<Part>> =
+            LazyLock::new(|| OWN.into_iter().chain(Effect::ALL.map(Part::Effect)).collect());
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, meaning) = match self {
+            Self::Compensation => ("compensation", "Weights that make up for layers before"),
+            Self::Scales => ("scales", "Scales fitted once levels are known"),
+            Self::Bias => ("bias", "Biases that take off the mean error"),
+            Self::Cells => ("cells", "Scales and codes chosen with the errors of cells in mind"),
+            Self::Partners => ("partners", "Cells that take over from the other of their pair"),
+            Self::Feedback => ("feedback", "Cells that take over from others of their column"),
+            Self::Effect(effect) => return EffectName(*effect).to_possible_value(),
+        };
+        Some(PossibleValue::new(name).help(meaning))
+    }
 }
 
 impl Part {
@@ -166,15 +186,8 @@ impl Part {
     /// The effect of a chip that it is, if it is one.
     fn effect(self) -> Option<Effect> {
         match self {
-            Self::Compensation | Self::Scales | Self::Bias | Self::Cells => None,
-            Self::Partners | Self::Feedback => None,
-            Self::VerifyError => Some(Effect::VerifyError),
-            Self::Relaxation => Some(Effect::Relaxation),
-            Self::Drift => Some(Effect::Drift),
-            Self::ReadNoise => Some(Effect::ReadNoise),
-            Self::Faults => Some(Effect::Faults),
-            Self::Wires => Some(Effect::Wires),
-            Self::Converters => Some(Effect::Converters),
+            Self::Effect(effect) => Some(effect),
+            _ => None,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Groups of options that several commands take.
 
 mod compilation;
+mod effect;
 mod parse;
 
 pub use compilation::{Compilation, VARIABLE};
+pub use effect::EffectName;
 pub use parse::parse_override;
 
 use std::num::NonZeroUsize;
