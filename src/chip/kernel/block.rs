@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the interface is that of registers, which are read from addresses")]
 
 use super::super::noise::{self, BLOCK, ReadNoise};
+use super::pattern::{self, Pattern};
 
 /// Some 16-bit lanes, 8, 16 or 32 of them.
 ///
@@ -71,6 +72,19 @@ pub trait Simd {
     /// Random words for eight planes of `n_blocks` blocks of values, `[plane]
     /// [half][value]`; see [`ReadNoise::draw`].
     fn random(noise: &ReadNoise, place: NoisePlace, n_blocks: usize, words: &mut Words);
+
+    /// Codes at eight neighbouring addresses, for each offset one in a byte,
+    /// the first one's lowest; at most eight offsets.
+    #[inline(always)]
+    fn neighbours(codes: &[u8], offsets: &[u32]) -> [u64; 8] {
+        pattern::plain_neighbours(codes, offsets)
+    }
+
+    /// The patterns of eight words, [`Pattern::new`] of each.
+    #[inline(always)]
+    fn patterns(words: [u64; 8]) -> [Pattern; 8] {
+        pattern::plain_patterns(words)
+    }
 }
 
 /// Where noise is drawn.

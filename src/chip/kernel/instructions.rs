@@ -55,7 +55,9 @@ impl Instructions {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vbmi")
                 && is_x86_feature_detected!("vaes")
+                && is_x86_feature_detected!("gfni")
             {
                 available.push(Self::Avx512);
             }
@@ -105,7 +107,9 @@ fn avx2<T: Task>(task: T) -> T::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,bmi1,bmi2,aes,avx512f,avx512vl,avx512bw,avx512dq,vaes")]
+#[target_feature(
+    enable = "avx2,fma,bmi1,bmi2,aes,avx512f,avx512vl,avx512bw,avx512dq,avx512vbmi,vaes,gfni"
+)]
 fn avx512<T: Task>(task: T) -> T::Output {
     task.run::<Avx512>()
 }

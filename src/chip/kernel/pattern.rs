@@ -15,7 +15,7 @@ pub const OCTET: usize = 8;
 ///
 /// Never more than 63 times 16: the kernel's addresses rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(align(16))]
+#[repr(C, align(16))]
 pub struct Pattern {
     words: [u64; 2],
 }
@@ -152,17 +152,17 @@ impl Task for Fill<'_> {
             for (&run, patterns) in map.runs.iter().zip(&mut runs) {
                 let codes = &codes[(slot.start + run) as usize..];
                 if map.stride == 1 {
-                    fill(patterns, |first| neighbours(&codes[first..], offsets));
+                    fill::<S>(patterns, |first| S::neighbours(&codes[first..], offsets));
                 } else if side_by_side {
                     let mask = !(u64::MAX << (8 * offsets.len()));
                     let word = |address: usize| {
                         let bytes = codes[address * map.stride..].first_chunk();
                         u64::from_le_bytes(*bytes.unwrap_or(&[0; 8])) & mask
                     };
-                    fill(patterns, |first| eight(first, word));
+                    fill::<S>(patterns, |first| eight(first, word));
                 } else {
                     let word = |address: usize| gather(&codes[address * map.stride..], offsets);
-                    fill(patterns, |first| eight(first, word));
+                    fill::<S>(patterns, |first| eight(first, word));
                 }
             }
         }
@@ -172,24 +172,31 @@ impl Task for Fill<'_> {
 /// Fills patterns from the codes of eight addresses at a time; the last eight
 /// may reach beyond the run, see [`PatternMap::n_codes`].
 #[inline(always)]
-fn fill(patterns: &mut [Pattern], words: impl Fn(usize) -> [u64; 8]) {
+fn fill<S: Simd>(patterns: &mut [Pattern], words: impl Fn(usize) -> [u64; 8]) {
     for (eight, patterns) in patterns.chunks_mut(8).enumerate() {
-        // Step by step for all eight, so that each step is one of vectors.
-        let mut planes = words(8 * eight);
-        for planes in &mut planes {
-            *planes = transposed(*planes);
-        }
-        let (mut low, mut high) = ([0; 8], [0; 8]);
-        for (low, planes) in low.iter_mut().zip(&planes) {
-            *low = spread(planes & 0xFFFF_FFFF);
-        }
-        for (high, planes) in high.iter_mut().zip(&planes) {
-            *high = spread(planes >> 32);
-        }
-        for (pattern, words) in patterns.iter_mut().zip(low.into_iter().zip(high)) {
-            pattern.words = words.into();
+        let found = S::patterns(words(8 * eight));
+        if let Some(patterns) = patterns.as_mut_array() {
+            *patterns = found; // A length that the compiler knows.
+        } else {
+            patterns.copy_from_slice(&found[..patterns.len()]);
         }
     }
+}
+
+/// The patterns of eight words, [`Pattern::new`] of each.
+#[inline(always)]
+pub fn plain_patterns(mut words: [u64; 8]) -> [Pattern; 8] {
+    // Step by step for all eight, so that each step is one of vectors.
+    for planes in &mut words {
+        *planes = transposed(*planes);
+    }
+    let low = words.map(|planes| spread(planes & 0xFFFF_FFFF));
+    let high = words.map(|planes| spread(planes >> 32));
+    let mut patterns = [Pattern::default(); 8];
+    for (pattern, words) in patterns.iter_mut().zip(low.into_iter().zip(high)) {
+        pattern.words = words.into();
+    }
+    patterns
 }
 
 /// The words of eight addresses.
@@ -204,7 +211,7 @@ fn eight(first: usize, word: impl Fn(usize) -> u64) -> [u64; 8] {
 
 /// Codes of a group at eight neighbouring addresses.
 #[inline(always)]
-fn neighbours(codes: &[u8], offsets: &[u32]) -> [u64; 8] {
+pub fn plain_neighbours(codes: &[u8], offsets: &[u32]) -> [u64; 8] {
     let mut words = [0u64; 8];
     for (line, &offset) in offsets.iter().enumerate() {
         for (word, &code) in words.iter_mut().zip(&codes[offset as usize..offset as usize + 8]) {

@@ -11,15 +11,18 @@
 )]
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use super::super::noise::{BLOCK, N_ROUNDS, ReadNoise};
 use super::block::{Block, ESTIMATE, NoisePlace, OFFSET, SLOPE, Simd, Two, Words, counter};
+use super::pattern::{MAX_LINES, Pattern};
 
 /// 256-bit registers, with instructions for AES and fused multiply-add.
 #[derive(Debug)]
 pub struct Avx2;
 
-/// 512-bit registers, with instructions for AES on them.
+/// 512-bit registers, with instructions for AES, bytes and matrices of bits on
+/// them, as all processors since 2019 have that have the first.
 #[derive(Debug)]
 pub struct Avx512;
 
@@ -239,6 +242,53 @@ impl Simd for Avx512 {
                 _mm512_storeu_si512(blocks.as_mut_ptr().cast(), state);
                 counters = _mm512_add_epi64(counters, step);
             }
+        }
+    }
+
+    #[inline(always)]
+    fn neighbours(codes: &[u8], offsets: &[u32]) -> [u64; 8] {
+        // Byte `address` of each line's eight, line by line, for each address.
+        const TOGETHER: [u8; 64] = {
+            let mut bytes = [0; 64];
+            let mut to = 0;
+            while to < 64 {
+                bytes[to] = (8 * (to % 8) + to / 8) as u8;
+                to += 1;
+            }
+            bytes
+        };
+        // SAFETY: the module's documentation; eight codes have eight bytes.
+        unsafe {
+            let mut lines = _mm512_setzero_si512();
+            // A length that the compiler knows unrolls the loop.
+            for line in 0..MAX_LINES {
+                let Some(&offset) = offsets.get(line) else { break };
+                let eight = codes[offset as usize..offset as usize + 8].as_ptr().cast::<i64>();
+                lines = _mm512_mask_set1_epi64(lines, 1 << line, eight.read_unaligned());
+            }
+            let together = _mm512_loadu_si512(TOGETHER.as_ptr().cast());
+            transmute::<__m512i, [u64; 8]>(_mm512_permutexvar_epi8(together, lines))
+        }
+    }
+
+    #[inline(always)]
+    fn patterns(words: [u64; 8]) -> [Pattern; 8] {
+        // SAFETY: the module's documentation; registers and arrays have the
+        // same bytes, 128 bits a pattern.
+        unsafe {
+            // An affine map takes its matrix from the last row on, so words
+            // are turned around; applied to the unit vectors it gives columns.
+            let turned = _mm512_set4_epi32(0x0809_0A0B, 0x0C0D_0E0F, 0x0001_0203, 0x0405_0607);
+            let words = _mm512_shuffle_epi8(transmute::<[u64; 8], __m512i>(words), turned);
+            let units = _mm512_set1_epi64(0x8040_2010_0804_0201u64 as i64);
+            let planes = _mm512_gf2p8affine_epi64_epi8::<0>(units, words);
+            // Never more than 63 times 16.
+            let most = _mm512_set1_epi16(0x03F0);
+            let spread =
+                |bytes| _mm512_and_si512(_mm512_slli_epi16::<4>(_mm512_cvtepu8_epi16(bytes)), most);
+            let low = spread(_mm512_castsi512_si256(planes));
+            let high = spread(_mm512_extracti64x4_epi64::<1>(planes));
+            transmute::<[__m512i; 2], [Pattern; 8]>([low, high])
         }
     }
 }
