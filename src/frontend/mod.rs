@@ -7,7 +7,7 @@
 //! crossbar layer, everything else stays a tract operator and becomes a
 //! digital layer. Nothing is refused that tract can run.
 //!
-//! This folder and `runtime/digital.rs` are the only places that know tract.
+//! This folder and `runtime/digital` are the only places that know tract.
 //! The typed graph travels on inside [`Model`] as an opaque part, because the
 //! digital side cuts its pieces out of it.
 

@@ -5,9 +5,9 @@
 //! of one tap, taps of one channel, whatever gives the fewest.
 //!
 //! ```text
-//! conv 3x3 over 16 channels, bundles of up to 6:
-//!   along channels         9 taps x (6 + 5 + 5 channels), 3 slots for all taps
-//!   along channels and x   3 rows x 8 x (2 channels x 3 taps), 8 slots
+//! conv 3x3 over 16 channels, bundles of up to 8:
+//!   along channels         9 taps x 2 x 8 channels, 2 slots for all taps
+//!   along channels and x   3 rows x 6 x 8 of 16 channels x 3 taps, 6 slots
 //! ```
 
 use std::collections::BTreeMap;

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::RunError;
 use super::activity::Activity;
 use super::digital::Value;
-use super::encode::encode;
+use super::encode::{encode, first_not_finite};
 use super::layout::Layout;
 use super::results::{Block, TileSums};
 use crate::chip::{Chip, Driven, Pattern, PatternMap, ReadNoise, TileKernel, lines_per_bundle};
@@ -191,11 +191,9 @@ impl<'a> Crossbar<'a> {
             )));
         }
         let values = self.layout.inputs_apart(values, n_inputs);
-        // Without an early end, which vector code cannot have.
-        let all_finite = values.iter().fold(true, |all, value| all & value.is_finite());
-        if let (false, Some(index)) = (all_finite, values.iter().position(|v| !v.is_finite())) {
+        if let Some((index, value)) = first_not_finite(&values) {
             let input = first_input + (index / n_values.max(1)) as u64;
-            return Err(RunError::NotFinite { name: name(), input, value: values[index] });
+            return Err(RunError::NotFinite { name: name(), input, value });
         }
         let fill = |results: &mut [f32]| self.run_inputs(&values, first_input, results);
         let shape = self.layout.output_shape(n_inputs);

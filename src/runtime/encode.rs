@@ -25,6 +25,28 @@ pub(super) fn encode(
     }
 }
 
+/// The first value that is infinite or no number, and where.
+pub(super) fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
+    if Instructions::detect().run(AllFinite(values)) {
+        return None;
+    }
+    values.iter().copied().enumerate().find(|(_, value)| !value.is_finite())
+}
+
+/// Looks at all values, without an early end, which vector code cannot have.
+struct AllFinite<'a>(&'a [f32]);
+
+impl Task for AllFinite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self) -> bool {
+        const EXPONENT: u32 = f32::INFINITY.to_bits();
+        let largest = |largest: u32, value: &f32| largest.max(value.to_bits() & EXPONENT);
+        self.0.iter().fold(0, largest) < EXPONENT
+    }
+}
+
 /// Writes eight bits of every code.
 struct Encode<'a> {
     layout: &'a Layout,

@@ -3,7 +3,7 @@
 //! For one tile, the current of a line in one plane is the sum of the
 //! conductances whose input bit is 1. Inputs are taken a few at a time: the
 //! possible sums of each group of lines are tabulated once per programmed chip
-//! ("four Russians" method), and a plane of 128 inputs is some 25 table rows
+//! ("four Russians" method), and a plane of 128 inputs is 16 to 32 table rows
 //! added up, all values side by side. Noise, conversion and shift-and-add
 //! follow in registers.
 //!
@@ -142,10 +142,10 @@ pub fn lines_per_bundle(
     n_positions: usize,
 ) -> usize {
     /// What a core's second cache holds beside all else.
-    const MAX_BYTES: usize = 192 << 10;
+    const MAX_BYTES: usize = 256 << 10;
     let most = match n_positions {
-        0..32 => 4,
-        32..256 => 5,
+        0..256 => 4,
+        256..1024 => 5,
         _ => MAX_LINES,
     };
     let width = n_values.next_power_of_two().clamp(8, narrow::MAX_LANES);

@@ -190,8 +190,8 @@ impl Narrow {
     /// # Safety
     ///
     /// `patterns` can be read at the offset of every group. A row is inside the
-    /// table whatever the pattern, because a pattern is below 64 and the table
-    /// has 64 rows behind its last group.
+    /// table whatever the pattern, because a pattern is below 256 and the table
+    /// has 256 rows behind its last group.
     #[inline(always)]
     #[allow(unsafe_code, reason = "addresses that are checked once, not per row")]
     #[allow(clippy::needless_range_loop, reason = "a bound that is known unrolls the loop")]

@@ -4,7 +4,7 @@ use super::block::Simd;
 use super::instructions::{Instructions, Task};
 
 /// The most lines that share a table.
-pub const MAX_LINES: usize = 6;
+pub const MAX_LINES: usize = 8;
 
 /// Planes of one pattern: the bits of a byte.
 pub const OCTET: usize = 8;
@@ -13,7 +13,7 @@ pub const OCTET: usize = 8;
 /// line `i`, times 16, so that an address follows without a shift. Sixteen
 /// bits a plane, four planes a word.
 ///
-/// Never more than 63 times 16: the kernel's addresses rely on it.
+/// Never more than 255 times 16: the kernel's addresses rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C, align(16))]
 pub struct Pattern {
@@ -63,11 +63,11 @@ fn transposed(x: u64) -> u64 {
     exchange(x, 28, 0x0000_0000_F0F0_F0F0)
 }
 
-/// Four bytes, of six bits each, as 16 times as much in 16 bits each.
+/// Four bytes as 16 times as much in 16 bits each.
 #[inline(always)]
 fn spread(x: u64) -> u64 {
     let x = (x | x << 16) & 0x0000_FFFF_0000_FFFF;
-    let x = (x | x << 8) & 0x003F_003F_003F_003F;
+    let x = (x | x << 8) & 0x00FF_00FF_00FF_00FF;
     x << 4
 }
 
@@ -154,7 +154,7 @@ impl Task for Fill<'_> {
                 if map.stride == 1 {
                     fill::<S>(patterns, |first| S::neighbours(&codes[first..], offsets));
                 } else if side_by_side {
-                    let mask = !(u64::MAX << (8 * offsets.len()));
+                    let mask = u64::MAX >> (64 - 8 * offsets.len().clamp(1, 8));
                     let word = |address: usize| {
                         let bytes = codes[address * map.stride..].first_chunk();
                         u64::from_le_bytes(*bytes.unwrap_or(&[0; 8])) & mask
@@ -169,16 +169,17 @@ impl Task for Fill<'_> {
     }
 }
 
-/// Fills patterns from the codes of eight addresses at a time; the last eight
-/// may reach beyond the run, see [`PatternMap::n_codes`].
+/// Fills patterns from the codes of eight addresses at a time. The last eight
+/// of a run overlap those before; a run of fewer is read beyond its end, see
+/// [`PatternMap::n_codes`].
 #[inline(always)]
 fn fill<S: Simd>(patterns: &mut [Pattern], words: impl Fn(usize) -> [u64; 8]) {
-    for (eight, patterns) in patterns.chunks_mut(8).enumerate() {
-        let found = S::patterns(words(8 * eight));
-        if let Some(patterns) = patterns.as_mut_array() {
-            *patterns = found; // A length that the compiler knows.
-        } else {
-            patterns.copy_from_slice(&found[..patterns.len()]);
+    let last = patterns.len().saturating_sub(8);
+    for first in (0..patterns.len()).step_by(8).map(|first| first.min(last)) {
+        let found = S::patterns(words(first));
+        match patterns[first..].first_chunk_mut() {
+            Some(patterns) => *patterns = found,
+            None => patterns.copy_from_slice(&found[..patterns.len()]),
         }
     }
 }
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_pattern_is_the_transposed_matrix_of_bits() {
-        let codes = [0x5Au8, 0xFF, 0x00, 0x81, 0x13, 0xC8];
+        let codes = [0x5Au8, 0xFF, 0x00, 0x81, 0x13, 0xC8, 0x7E, 0x91];
         let word = codes.iter().rev().fold(0u64, |word, &code| word << 8 | u64::from(code));
         let pattern = Pattern::new(word);
         for plane in 0..OCTET {
@@ -251,7 +252,11 @@ mod tests {
         for (stride, run_length) in [(1, 21), (3, 5), (1, 8), (2, 1)] {
             let slot = |start, offsets: &[u32]| Slot { start, offsets: offsets.to_vec() };
             let map = PatternMap {
-                slots: vec![slot(0, &[0, 7, 30]), slot(11, &[0, 1, 2, 3, 4, 5])],
+                slots: vec![
+                    slot(0, &[0, 7, 30]),
+                    slot(11, &[0, 1, 2, 3, 4, 5, 6, 7]),
+                    slot(3, &[9, 0, 2, 40, 17, 1, 30, 8]),
+                ],
                 runs: vec![0, 40, 90],
                 run_length,
                 stride,
@@ -269,7 +274,11 @@ mod tests {
                                 let code = codes[first + offset as usize];
                                 for plane in 0..OCTET {
                                     let bit = pattern.lines(plane) >> line & 1;
-                                    assert_eq!(bit, usize::from(code >> plane & 1));
+                                    assert_eq!(
+                                        bit,
+                                        usize::from(code >> plane & 1),
+                                        "{instructions:?}"
+                                    );
                                 }
                             }
                         }

@@ -282,10 +282,7 @@ impl Simd for Avx512 {
             let words = _mm512_shuffle_epi8(transmute::<[u64; 8], __m512i>(words), turned);
             let units = _mm512_set1_epi64(0x8040_2010_0804_0201u64 as i64);
             let planes = _mm512_gf2p8affine_epi64_epi8::<0>(units, words);
-            // Never more than 63 times 16.
-            let most = _mm512_set1_epi16(0x03F0);
-            let spread =
-                |bytes| _mm512_and_si512(_mm512_slli_epi16::<4>(_mm512_cvtepu8_epi16(bytes)), most);
+            let spread = |bytes| _mm512_slli_epi16::<4>(_mm512_cvtepu8_epi16(bytes));
             let low = spread(_mm512_castsi512_si256(planes));
             let high = spread(_mm512_extracti64x4_epi64::<1>(planes));
             transmute::<[__m512i; 2], [Pattern; 8]>([low, high])

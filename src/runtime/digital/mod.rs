@@ -3,16 +3,16 @@
 //!
 //! A [`Cut`] is tensor ids in, tensor ids out: the operators between them are
 //! copied out of the typed graph into a tract model of their own, made once
-//! and run for every batch. This file and `frontend` are the only places that
+//! and run for every batch. This folder and `frontend` are the only places that
 //! know tract; others see a [`Value`].
+
+mod operators;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
-use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 
 use crate::entity::TensorId;
 use crate::frontend::{BATCH, Model, guarded};
@@ -214,44 +214,6 @@ impl Cut {
     }
 }
 
-/// The larger of a value and zero.
-///
-/// tract has ONNX's Relu as a maximum with a constant, which broadcasts the
-/// constant for every batch: measured, a tenth of the time of a ResNet on
-/// arrays. This is the same function, done in place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Rectifier;
-
-impl ElementWiseMiniOp for Rectifier {
-    fn name(&self) -> String {
-        "Rectifier".to_string()
-    }
-
-    fn eval_in_place(&self, tensor: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
-        let mut view = tensor.try_as_plain_ram_mut()?;
-        for value in view.as_slice_mut::<f32>()? {
-            *value = if *value > 0.0 { *value } else { 0.0 };
-        }
-        Ok(())
-    }
-}
-
-/// What a node takes the larger of, it or zero; `None` for other nodes.
-fn rectified(typed: &TypedModel, node: &TypedNode) -> Option<OutletId> {
-    node.op_as::<TypedBinOp>().filter(|op| op.0.name() == "Max" && op.1.is_none())?;
-    let &[a, b] = &node.inputs[..] else { return None };
-    let is_zero = |outlet: OutletId| {
-        let constant = typed.outlet_fact(outlet).ok()?.konst.clone()?;
-        let values = constant.as_plain_ram()?.as_slice::<f32>().ok()?.to_vec();
-        values.iter().all(|&value| value == 0.0).then_some(())
-    };
-    let input = if is_zero(b).is_some() { a } else { is_zero(a).map(|()| b)? };
-    // The constant must not be what gives the result its shape.
-    let fact = typed.outlet_fact(input).ok()?;
-    (fact.shape == node.outputs[0].fact.shape && fact.datum_type == f32::datum_type())
-        .then_some(input)
-}
-
 /// A model of its own with the operators between `from` and `to`.
 fn extract(typed: &TypedModel, from: &[OutletId], to: &[OutletId]) -> TractResult<TypedModel> {
     let mut piece = TypedModel { symbols: typed.symbols.clone(), ..TypedModel::default() };
@@ -281,10 +243,8 @@ fn extract(typed: &TypedModel, from: &[OutletId], to: &[OutletId]) -> TractResul
             );
         }
         let facts = node.outputs.iter().map(|output| output.fact.clone()).collect();
-        let (op, inputs) = match rectified(typed, node) {
-            Some(input) => (ElementWiseOp(Box::new(Rectifier), None).into(), vec![input]),
-            None => (node.op.clone(), node.inputs.to_vec()),
-        };
+        let (op, inputs) = operators::quicker(typed, node)
+            .unwrap_or_else(|| (node.op.clone(), node.inputs.to_vec()));
         let copy = piece.add_node(node.name.clone(), op, facts)?;
         for (slot, input) in inputs.iter().enumerate() {
             piece.add_edge(copied[input], InletId::new(copy, slot))?;
