@@ -9,7 +9,8 @@ use crate::frontend::Model;
 use crate::mapping::{self, Mapping, MappingError, MappingOptions};
 use crate::optimize::{self, Filled, Goal, OptimizeError};
 use crate::quantize::{
-    self, Calibration, Collector, QuantizeError, QuantizeOptions, QuantizedLayers, WeightRule,
+    self, Calibration, Collector, LayerInput, QuantizeError, QuantizeOptions, QuantizedLayers,
+    WeightRule,
 };
 use crate::refine::{self, LayerGain, RefineError};
 use crate::runtime::digital::{Cut, Value};
@@ -194,6 +195,7 @@ impl<'a> Calibrator<'a> {
         let Some(cut) = &self.cut else { return Ok(()) };
         let values = inputs.iter().map(Value::from_array).collect::<Result<_, _>>()?;
         let outputs = cut.run(values, n_batch)?;
+        let mut reads = Vec::new();
         for (id, layer, crossbar) in self.model.graph.crossbar_layers() {
             let wrong = |reason: &str| RunError::LayerInput {
                 layer: id,
@@ -207,9 +209,10 @@ impl<'a> Calibrator<'a> {
                 let name = layer.name.clone();
                 return Err(RunError::NotFinite { name, input: 0, value });
             }
-            let matrix = &self.model.graph.layer(self.model.graph.matrix_of(id)).name;
-            self.collector.add(matrix, &crossbar.nest, value.shape(), values, n_batch);
+            let layer = &self.model.graph.layer(self.model.graph.matrix_of(id)).name;
+            reads.push(LayerInput { layer, nest: &crossbar.nest, shape: value.shape(), values });
         }
+        self.collector.add(&reads, n_batch);
         self.collector.count(n_inputs);
         if self.n_keep > 0 {
             self.n_keep = self.n_keep.saturating_sub(n_batch);

@@ -58,17 +58,33 @@ pub fn settings(
     let chip = programming::program(&plan, &target.exact(), 0);
     let chip = chip.effective(&plan);
     let ids: Vec<WeightTileId> = mapping.tiles.keys().collect();
+    let n_currents: u64 = ids.iter().map(|&id| n_currents(&plan, id)).sum();
+    let n_vectors = (MAX_CURRENTS / n_currents.max(1)).max(LEAST_VECTORS) as usize;
     Ok(ids
         .par_iter()
         .map(|&id| {
             let place = &mapping.tiles[id];
             let fallback = plan.tiles[id].adc;
             match TileKernel::finest(&chip, place, &fallback, plan.subtract) {
-                Some(kernel) => calibrated(&plan, id, &kernel, &vectors, fallback),
+                Some(kernel) => calibrated(&plan, id, &kernel, (&vectors, n_vectors), fallback),
                 None => fallback,
             }
         })
         .collect())
+}
+
+/// Currents that are looked at for all tiles together, where that leaves each
+/// [`LEAST_VECTORS`]: a large model has enough of them with fewer vectors.
+const MAX_CURRENTS: u64 = 1 << 28;
+
+/// Sample vectors that every tile is driven with: some thousand currents a
+/// plane.
+const LEAST_VECTORS: u64 = 64;
+
+/// Currents of a tile that one vector makes.
+fn n_currents(plan: &ExecutionPlan, id: WeightTileId) -> u64 {
+    let bits = plan.layers.get(&plan.tiles[id].place.layer).map_or(0, |layer| layer.coding.bits);
+    u64::from(bits) * u64::from(plan.n_conversions(id))
 }
 
 /// Codes of each layer's sample vectors, `[sample][group][row]`.
@@ -132,7 +148,7 @@ fn calibrated(
     plan: &ExecutionPlan,
     id: WeightTileId,
     kernel: &TileKernel,
-    vectors: &BTreeMap<LayerId, Vec<u16>>,
+    (vectors, n_vectors): (&BTreeMap<LayerId, Vec<u16>>, usize),
     full_scale: AdcSetting,
 ) -> AdcSetting {
     let place = &plan.tiles[id].place;
@@ -149,13 +165,23 @@ fn calibrated(
     let mut histograms = vec![Histogram::default(); usize::from(layer.coding.bits)];
     let mut scratch = Scratch::default();
     let mut driven = vec![0; lines.len()];
-    for vector in codes.chunks_exact(length) {
-        for (code, &line) in driven.iter_mut().zip(&lines) {
-            *code = vector[line];
+    let vectors: Vec<&[u16]> = codes.chunks_exact(length).take(n_vectors).collect();
+    let mut found = vec![Vec::new(); histograms.len()];
+    // Several vectors at a time, because histograms do not stay in the first
+    // cache together.
+    for vectors in vectors.chunks(16) {
+        for vector in vectors {
+            for (code, &line) in driven.iter_mut().zip(&lines) {
+                *code = vector[line];
+            }
+            kernel.currents(&driven, layer.coding.bits, &mut scratch, |bit, currents| {
+                found[bit].extend_from_slice(currents);
+            });
         }
-        kernel.currents(&driven, layer.coding.bits, &mut scratch, |bit, currents| {
-            histograms[bit].add(currents);
-        });
+        for (histogram, currents) in histograms.iter_mut().zip(&mut found) {
+            histogram.add(currents);
+            currents.clear();
+        }
     }
     let largest = histograms.iter().map(|h| h.max().max(-h.min())).fold(0f32, f32::max);
     if largest == 0.0 {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::{Histogram, QuantizeError};
 use crate::graph::{CrossbarLayer, Extent, Layer, LoopNest, LoopRef, unflatten};
 use crate::tensor::Tensor;
@@ -64,6 +66,42 @@ impl Calibration {
     }
 }
 
+/// What a layer reads in a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerInput<'a> {
+    /// Name of the layer.
+    pub layer: &'a str,
+    /// Its loops.
+    pub nest: &'a LoopNest,
+    /// Extents of its input tensor.
+    pub shape: &'a [usize],
+    /// The values of the tensor, row-major.
+    pub values: &'a [f32],
+}
+
+impl LayerStatistics {
+    /// Adds what the layer reads in one batch, and samples up to so many
+    /// vectors of it.
+    fn add(&mut self, read: &LayerInput<'_>, n_batch: usize, n_samples: usize) {
+        let &LayerInput { nest, shape, values, .. } = read;
+        self.sample_length = nest.n_groups() * nest.n_rows();
+        self.inputs.add(values);
+        let n_positions = nest.positions_of_batch(n_batch);
+        let kept = self.samples.len() / self.sample_length.max(1);
+        let n_samples = n_samples.min(SAMPLE_ROWS - kept.min(SAMPLE_ROWS));
+        for sample in 0..n_samples.min(n_positions) {
+            // A golden-ratio walk visits rows, columns and inputs evenly.
+            let position = (sample as u64)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .wrapping_mul(n_positions as u64 | 1)
+                >> 32;
+            let position =
+                if n_positions <= n_samples { sample } else { position as usize % n_positions };
+            gather(nest, shape, values, position, n_batch, &mut self.samples);
+        }
+    }
+}
+
 /// Gathers a [`Calibration`] batch by batch.
 #[derive(Debug, Clone, Default)]
 pub struct Collector {
@@ -91,32 +129,20 @@ impl Collector {
         self.calibration.batches.push(inputs.to_vec());
     }
 
-    /// Adds what a layer reads in one batch of `n_batch` inputs: the values of
-    /// its input tensor, row-major, of the given shape.
-    pub fn add(
-        &mut self,
-        name: &str,
-        nest: &LoopNest,
-        shape: &[usize],
-        values: &[f32],
-        n_batch: usize,
-    ) {
-        let statistics = self.calibration.layers.entry(name.to_string()).or_default();
-        statistics.sample_length = nest.n_groups() * nest.n_rows();
-        statistics.inputs.add(values);
-        let n_positions = nest.positions_of_batch(n_batch);
-        let kept = statistics.samples.len() / statistics.sample_length.max(1);
-        let n_samples = (self.samples_per_input * n_batch).min(SAMPLE_ROWS - kept.min(SAMPLE_ROWS));
-        for sample in 0..n_samples.min(n_positions) {
-            // A golden-ratio walk visits rows, columns and inputs evenly.
-            let position = (sample as u64)
-                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                .wrapping_mul(n_positions as u64 | 1)
-                >> 32;
-            let position =
-                if n_positions <= n_samples { sample } else { position as usize % n_positions };
-            gather(nest, shape, values, position, n_batch, &mut statistics.samples);
+    /// Adds what layers read in one batch of `n_batch` inputs.
+    pub fn add(&mut self, reads: &[LayerInput<'_>], n_batch: usize) {
+        let layers = &mut self.calibration.layers;
+        for read in reads {
+            if !layers.contains_key(read.layer) {
+                layers.insert(read.layer.to_string(), LayerStatistics::default());
+            }
         }
+        let n_samples = self.samples_per_input * n_batch;
+        layers.par_iter_mut().for_each(|(name, statistics)| {
+            for read in reads.iter().filter(|read| read.layer == name) {
+                statistics.add(read, n_batch, n_samples);
+            }
+        });
     }
 
     /// The calibration gathered so far.

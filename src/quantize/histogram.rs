@@ -60,17 +60,24 @@ impl Histogram {
         while largest.is_finite() && largest >= self.reach() {
             self.double();
         }
-        let per_width = 1.0 / self.width();
-        for &value in values {
-            // Exact: the width is a power of two.
-            let steps = f64::from(value) * per_width;
-            let whole = steps as i64;
-            let bin = whole - i64::from(whole as f64 > steps) + BINS as i64;
-            // `value` lies inside the reach, so the bin does too.
-            let bin = (bin as usize).min(2 * BINS - 1);
-            let zero = u64::from(value == 0.0);
-            self.counts[bin] += 1 - zero;
-            self.zeros += zero;
+        // Exact, the width being a power of two that f32 has, but for steps too
+        // small for it.
+        let per_width = (1.0 / self.width()) as f32;
+        let mut bins = [0u16; 64];
+        for values in values.chunks(bins.len()) {
+            for (bin, &value) in bins.iter_mut().zip(values) {
+                let steps = value * per_width;
+                let whole = steps as i32;
+                // `value` lies inside the reach, so the bin is one that is there.
+                let is_above = (whole as f32 > steps) | ((steps == 0.0) & (value < 0.0));
+                let floor = whole - i32::from(is_above);
+                *bin = (floor + BINS as i32).clamp(0, 2 * BINS as i32 - 1) as u16;
+            }
+            for (&bin, &value) in bins.iter().zip(values) {
+                let zero = u64::from(value == 0.0);
+                self.counts[usize::from(bin)] += 1 - zero;
+                self.zeros += zero;
+            }
         }
     }
 

@@ -30,7 +30,7 @@ mod print;
 mod slices;
 mod weights;
 
-pub use calibration::{Calibration, Collector, LayerStatistics, SAMPLE_ROWS};
+pub use calibration::{Calibration, Collector, LayerInput, LayerStatistics, SAMPLE_ROWS};
 pub(crate) use cells::CellErrors;
 pub use histogram::Histogram;
 pub use inputs::{InputCoding, InputRule, RangeRule};

@@ -10,7 +10,7 @@ use crate::graph::{
     TensorInfo,
 };
 use crate::mapping::{self, Floorplan, MappingOptions};
-use crate::quantize::{self, Collector};
+use crate::quantize::{self, Collector, LayerInput};
 use crate::schedule::{self, PlanParts};
 use crate::target::{Override, builtin};
 
@@ -31,7 +31,9 @@ fn plan(graph: &LayerGraph, target: &Target, options: &MappingOptions) -> Execut
             .map(|extent| extent.for_batch(1).unwrap())
             .collect();
         let zeros = vec![0.0; shape.iter().product()];
-        collector.add(&layer.name, &crossbar.nest, &shape, &zeros, 1);
+        let read =
+            LayerInput { layer: &layer.name, nest: &crossbar.nest, shape: &shape, values: &zeros };
+        collector.add(&[read], 1);
     }
     let calibration = collector.finish();
     let quantized = quantize::quantize(graph, &calibration, target, &Default::default()).unwrap();

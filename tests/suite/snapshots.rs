@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ohmc::compiler::{self, CompileOptions, Compiled};
 use ohmc::frontend::{self, Model, ModelFiles};
 use ohmc::mapping::{self, Floorplan, MappingOptions};
-use ohmc::quantize::{self, Calibration, Collector};
+use ohmc::quantize::{self, Calibration, Collector, LayerInput};
 use ohmc::report::{Report, ReportParts};
 use ohmc::schedule;
 use ohmc::target::{Target, builtin};
@@ -56,7 +56,9 @@ fn calibration(model: &Model) -> Calibration {
             .map(|extent| extent.for_batch(N_INPUTS).unwrap())
             .collect();
         let values: Vec<f32> = (0..shape.iter().product()).map(activation).collect();
-        collector.add(&layer.name, &crossbar.nest, &shape, &values, N_INPUTS);
+        let read =
+            LayerInput { layer: &layer.name, nest: &crossbar.nest, shape: &shape, values: &values };
+        collector.add(&[read], N_INPUTS);
     }
     collector.count(N_INPUTS as u64);
     collector.finish()

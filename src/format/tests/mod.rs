@@ -18,7 +18,7 @@ use crate::graph::{
     LoopRef, TensorInfo,
 };
 use crate::mapping::{MappingOptions, map};
-use crate::quantize::{Calibration, Collector, QuantizeOptions, quantize};
+use crate::quantize::{Calibration, Collector, LayerInput, QuantizeOptions, quantize};
 use crate::schedule::{AdcSetting, PlanParts, schedule};
 use crate::target::{Override, Target, builtin};
 
@@ -120,7 +120,9 @@ fn calibration(graph: &LayerGraph) -> Calibration {
             .collect();
         let n_values: usize = shape.iter().product();
         let values: Vec<f32> = (0..n_values).map(|i| (i as f32 * 0.37) % 4.0 - 2.0).collect();
-        collector.add(&layer.name, &crossbar.nest, &shape, &values, 2);
+        let read =
+            LayerInput { layer: &layer.name, nest: &crossbar.nest, shape: &shape, values: &values };
+        collector.add(&[read], 2);
     }
     collector.finish()
 }
