@@ -75,11 +75,11 @@ pub fn settings(
 
 /// Currents that are looked at for all tiles together, where that leaves each
 /// [`LEAST_VECTORS`]: a large model has enough of them with fewer vectors.
-const MAX_CURRENTS: u64 = 1 << 28;
+const MAX_CURRENTS: u64 = 1 << 27;
 
 /// Sample vectors that every tile is driven with: some thousand currents a
-/// plane.
-const LEAST_VECTORS: u64 = 64;
+/// plane, where a tile has many lines.
+const LEAST_VECTORS: u64 = 32;
 
 /// Currents of a tile that one vector makes.
 fn n_currents(plan: &ExecutionPlan, id: WeightTileId) -> u64 {

@@ -166,8 +166,8 @@ fn gather(
     let position = unflatten(position, &extents);
     for group in 0..nest.n_groups() {
         let group = unflatten(group, &nest.groups);
-        for row in 0..nest.n_rows() {
-            let row = unflatten(row, &nest.rows);
+        let mut row = vec![0; nest.rows.len()];
+        for _ in 0..nest.n_rows() {
             let counter = |l: LoopRef| match l {
                 LoopRef::Position(i) => position[i],
                 LoopRef::Group(i) => group[i],
@@ -175,6 +175,14 @@ fn gather(
                 LoopRef::Column(_) => 0,
             };
             into.push(nest.input_offset(shape, counter).map_or(0.0, |offset| values[offset]));
+            // The next one, the last loop fastest.
+            for (counter, &extent) in row.iter_mut().zip(&nest.rows).rev() {
+                *counter += 1;
+                if *counter < extent {
+                    break;
+                }
+                *counter = 0;
+            }
         }
     }
 }

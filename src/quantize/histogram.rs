@@ -52,13 +52,21 @@ impl Histogram {
 
     /// Adds finite values.
     pub fn add(&mut self, values: &[f32]) {
-        let (min, max) = values
-            .iter()
-            .fold((self.min, self.max), |(min, max), &value| (min.min(value), max.max(value)));
+        // Comparisons, because `min` and `max` also look for NaNs.
+        let wider = |(min, max): (f32, f32), &value: &f32| {
+            (if value < min { value } else { min }, if value > max { value } else { max })
+        };
+        let (min, max) = values.iter().fold((self.min, self.max), wider);
         (self.min, self.max) = (min, max);
         let largest = f64::from(min.abs().max(max.abs()));
-        while largest.is_finite() && largest >= self.reach() {
-            self.double();
+        if largest.is_finite() && largest >= self.reach() {
+            let counts_any = self.counts.iter().any(|&n| n > 0);
+            while largest >= self.reach() {
+                if counts_any {
+                    self.merge();
+                }
+                self.exponent += 1;
+            }
         }
         // Exact, the width being a power of two that f32 has, but for steps too
         // small for it.
@@ -81,14 +89,13 @@ impl Histogram {
         }
     }
 
-    /// Doubles the reach: two neighbouring bins become one.
-    fn double(&mut self) {
+    /// Two neighbouring bins become one, as of twice the reach.
+    fn merge(&mut self) {
         let mut merged = vec![0; 2 * BINS];
         for (bin, count) in self.counts.iter().enumerate() {
             merged[BINS / 2 + bin / 2] += count;
         }
         self.counts = merged;
-        self.exponent += 1;
     }
 
     fn reach(&self) -> f64 {

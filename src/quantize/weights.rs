@@ -174,7 +174,10 @@ impl Fit {
                     // The level as `nearest` has it, but for the last bit of a
                     // division; adding 1.5 x 2^23 rounds ties to even.
                     const ROUND: f32 = 12_582_912.0;
-                    let steps = (weight * inverse).min(top).max(-top);
+                    // Comparisons, because `min` and `max` also look for NaNs.
+                    let steps = weight * inverse;
+                    let steps = if steps < top { steps } else { top };
+                    let steps = if steps > -top { steps } else { -top };
                     let level = (steps + ROUND) - ROUND;
                     run_sums[0][lane] += weight * weight;
                     run_sums[1][lane] += weight * level;
