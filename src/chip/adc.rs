@@ -54,8 +54,8 @@ pub fn settings(
     let vectors = sample_codes(graph, quantized, calibration)?;
     // The plan with full-scale settings tells which cells a tile has; cells at
     // their targets exactly, since no chip is there yet.
-    let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
-    let chip = programming::program(&plan, &target.exact(), 0);
+    let mut plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
+    let chip = programming::exact(plan.pe, std::mem::take(&mut plan.targets), target);
     let chip = chip.effective(&plan);
     let ids: Vec<WeightTileId> = mapping.tiles.keys().collect();
     let n_currents: u64 = ids.iter().map(|&id| n_currents(&plan, id)).sum();

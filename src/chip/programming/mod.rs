@@ -31,6 +31,7 @@ use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Pulses, Target};
+pub(super) use statistics::exact;
 use verify::{PeStreams, Tally, Writer};
 
 /// How a chip is programmed.

@@ -5,6 +5,8 @@
 //! Every cell draws from a stream of its own, keyed by seed, PE and cell, so
 //! that nothing depends on which other cells are used.
 
+use std::collections::BTreeMap;
+
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
@@ -14,7 +16,7 @@ use crate::chip::faults::Faults;
 use crate::chip::{CellState, Chip, Converter, PeCells, Programmed};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::{Cell, Target};
+use crate::target::{Cell, Pe, Target};
 
 /// Random words set aside for one cell: far more than it draws.
 const WORDS_PER_CELL: u128 = 64;
@@ -26,7 +28,7 @@ pub(super) fn chip(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
     let cell = &target.cell;
     let conductances_us = plan
         .targets
-        .iter()
+        .par_iter()
         .map(|(&pe, targets)| {
             let mut draws = Draws::new(cell, seed, pe);
             let levels = targets.levels.iter().enumerate();
@@ -45,6 +47,31 @@ pub(super) fn chip(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
         read_noise_fraction,
         converters: Converter::of_chip(plan, target, seed),
         seed,
+    }
+}
+
+/// A chip whose cells and ADCs are what these targets say, in whose memory it
+/// is made.
+pub(in crate::chip) fn exact(pe: Pe, targets: BTreeMap<PeId, PeTargets>, target: &Target) -> Chip {
+    let conductance = |level: f32| match level.is_nan() {
+        true => 0.0,
+        false => target.cell.conductance_us(f64::from(level)) as f32,
+    };
+    let conductances_us = targets
+        .into_par_iter()
+        .map(|(pe, mut targets)| {
+            targets.levels.iter_mut().for_each(|level| *level = conductance(*level));
+            (pe, targets.levels)
+        })
+        .collect();
+    Chip {
+        pe,
+        wires: target.wires,
+        conductances_us,
+        cell_error_us: 0.0,
+        read_noise_fraction: 0.0,
+        converters: BTreeMap::new(),
+        seed: 0,
     }
 }
 
