@@ -80,15 +80,16 @@ impl Narrow {
         let n_entries = (n_rows + (1 << MAX_LINES)) * width;
         let mut entries = vec![0i16; n_entries.next_multiple_of(MAX_LANES)];
         let mut row = 0;
+        let mut sums = [0.0; _];
         for group in groups {
             let table = &mut entries[row * width..(row + group.n_patterns()) * width];
             for (lane, value) in values.clone().enumerate() {
-                let currents = rows.sums(group, value);
+                let currents = rows.sums(group, value, &mut sums);
                 for (row, sum) in table.chunks_exact_mut(width).zip(currents) {
                     row[lane] = (sum / self.fixed.unit_us).round_ties_even() as i16;
                 }
                 if self.has_noise {
-                    let variances = rows.variances(group, value);
+                    let variances = rows.variances(group, value, &mut sums);
                     for (row, sum) in table.chunks_exact_mut(width).zip(variances) {
                         row[lanes + lane] =
                             (sum / self.fixed.variance_unit_us2).round_ties_even() as i16;

@@ -21,7 +21,7 @@ pub(super) struct Rows {
     bows: Vec<f64>,
 }
 
-/// A sum for every pattern of a group.
+/// Room for a sum for every pattern of a group.
 pub(super) type Sums = [f64; 1 << MAX_LINES];
 
 impl Rows {
@@ -128,13 +128,18 @@ impl Rows {
     }
 
     /// Current of a value in uS for every pattern of a group.
-    pub(super) fn sums(&self, group: &Group, value: usize) -> Sums {
-        self.tabulate(&self.currents, group, value, self.added(value).0)
+    pub(super) fn sums<'s>(&self, group: &Group, value: usize, sums: &'s mut Sums) -> &'s [f64] {
+        self.tabulate(&self.currents, group, value, self.added(value).0, sums)
     }
 
     /// Variance of a value in uS^2 for every pattern of a group.
-    pub(super) fn variances(&self, group: &Group, value: usize) -> Sums {
-        self.tabulate(&self.variances, group, value, self.added(value).1)
+    pub(super) fn variances<'s>(
+        &self,
+        group: &Group,
+        value: usize,
+        sums: &'s mut Sums,
+    ) -> &'s [f64] {
+        self.tabulate(&self.variances, group, value, self.added(value).1, sums)
     }
 
     /// What its conversion adds to a value and to its variance.
@@ -143,11 +148,16 @@ impl Rows {
     }
 
     /// `added` is put in the first group's sums, of which every plane has one.
-    fn tabulate(&self, table: &[f64], group: &Group, value: usize, added: f64) -> Sums {
-        let mut sums = [0.0; _];
-        if group.first_row == 0 {
-            sums[0] = added;
-        }
+    fn tabulate<'s>(
+        &self,
+        table: &[f64],
+        group: &Group,
+        value: usize,
+        added: f64,
+        sums: &'s mut Sums,
+    ) -> &'s [f64] {
+        let sums = &mut sums[..group.n_patterns()];
+        sums[0] = if group.first_row == 0 { added } else { 0.0 };
         for (bit, line) in group.lines.iter().enumerate() {
             let own = line.map_or(0.0, |line| table[line as usize * self.n_values + value]);
             // Patterns whose highest bit is this line: the pattern without it

@@ -114,6 +114,7 @@ impl<W: Word> Wide<W> {
             bows: rows.bows().to_vec(),
             adc: *adc,
         };
+        let mut room = [0.0; _];
         for first in (0..rows.n_values()).step_by(LANES) {
             let lanes = first..(first + LANES).min(rows.n_values());
             let start = wide.currents.len();
@@ -124,13 +125,13 @@ impl<W: Word> Wide<W> {
             for group in groups {
                 let own = start + group.first_row as usize..;
                 for (lane, value) in lanes.clone().enumerate() {
-                    let sums = rows.sums(group, value);
+                    let sums = rows.sums(group, value, &mut room);
                     let table = &mut wide.currents[own.clone()][..group.n_patterns()];
                     for (row, sum) in table.iter_mut().zip(sums) {
                         row[lane] = W::from_f64((sum / unit_us).round_ties_even());
                     }
                     if rows.has_noise() {
-                        let sums = rows.variances(group, value);
+                        let sums = rows.variances(group, value, &mut room);
                         let table = &mut wide.variances[own.clone()][..group.n_patterns()];
                         for (row, sum) in table.iter_mut().zip(sums) {
                             row[lane] = (sum / unit_us / unit_us) as f32;
