@@ -165,23 +165,13 @@ fn calibrated(
     let mut histograms = vec![Histogram::default(); usize::from(layer.coding.bits)];
     let mut scratch = Scratch::default();
     let mut driven = vec![0; lines.len()];
-    let vectors: Vec<&[u16]> = codes.chunks_exact(length).take(n_vectors).collect();
-    let mut found = vec![Vec::new(); histograms.len()];
-    // Several vectors at a time, because histograms do not stay in the first
-    // cache together.
-    for vectors in vectors.chunks(16) {
-        for vector in vectors {
-            for (code, &line) in driven.iter_mut().zip(&lines) {
-                *code = vector[line];
-            }
-            kernel.currents(&driven, layer.coding.bits, &mut scratch, |bit, currents| {
-                found[bit].extend_from_slice(currents);
-            });
+    for vector in codes.chunks_exact(length).take(n_vectors) {
+        for (code, &line) in driven.iter_mut().zip(&lines) {
+            *code = vector[line];
         }
-        for (histogram, currents) in histograms.iter_mut().zip(&mut found) {
-            histogram.add(currents);
-            currents.clear();
-        }
+        kernel.currents(&driven, layer.coding.bits, &mut scratch, |bit, currents| {
+            histograms[bit].add(currents);
+        });
     }
     let largest = histograms.iter().map(|h| h.max().max(-h.min())).fold(0f32, f32::max);
     if largest == 0.0 {
