@@ -5,7 +5,7 @@
 //! multiply-accumulate of one bit-plane. What is compared takes turns, and the
 //! minimum of all rounds counts.
 //!
-//! `cargo bench --bench layer`
+//! `cargo bench --bench layer`, and with `-- scaling` time against tiles.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,28 +38,29 @@ const INPUTS: usize = 8;
 const TIME: Duration = Duration::from_secs(2);
 
 struct Layer {
-    name: &'static str,
+    name: String,
     /// Extents of one input.
     shape: Vec<usize>,
     onnx: Onnx,
 }
 
 /// A 3x3 convolution that keeps the extents of the picture.
-fn convolution(name: &'static str, conv: Conv, extent: usize) -> Layer {
+fn convolution(name: &str, conv: Conv, extent: usize) -> Layer {
     let conv = Conv { pads: vec![(1, 1); 2], ..conv };
     let shape = vec![conv.in_channels(), extent, extent];
     let onnx = Onnx::new(1).input("x", &batched(None, &shape));
-    Layer { name, shape, onnx: conv.add_to(onnx, "y", "x").output("y") }
+    Layer { name: name.to_string(), shape, onnx: conv.add_to(onnx, "y", "x").output("y") }
 }
 
 /// A matrix product at several positions.
-fn product(name: &'static str, positions: usize, inputs: usize, outputs: usize) -> Layer {
+fn product(positions: usize, inputs: usize, outputs: usize) -> Layer {
     let shape = vec![positions, inputs];
     let onnx = Onnx::new(1)
         .input("x", &batched(None, &shape))
         .weights("w", &[inputs, outputs])
         .node("MatMul", &["x", "w"], "y", vec![])
         .output("y");
+    let name = format!("product {inputs}x{outputs}, {positions} positions");
     Layer { name, shape, onnx }
 }
 
@@ -98,7 +99,7 @@ impl Layer {
         let operations = n_macs as f64 * PLANES * INPUTS as f64;
         for (noise, seconds) in [("off", quiet), ("on", noisy)] {
             common::print_row(&[
-                self.name.to_string(),
+                self.name.clone(),
                 three_digits(n_macs as f64 / 1e6),
                 noise.to_string(),
                 milliseconds_each(seconds, INPUTS),
@@ -113,13 +114,19 @@ impl Layer {
 fn main() {
     let square = |channels| Conv::new(channels, channels, &[3, 3]);
     let depthwise = Conv { groups: 64, ..Conv::new(1, 1, &[3, 3]) };
-    let layers = [
-        convolution("3x3, 16 to 16 channels, 32x32", square(16), 32),
-        convolution("3x3, 32 to 32 channels, 16x16", square(32), 16),
-        convolution("3x3, 64 to 64 channels, 8x8", square(64), 8),
-        product("product 512x512, 64 positions", 64, 512, 512),
-        convolution("3x3 depthwise, 64 channels, 16x16", depthwise, 16),
-    ];
+    let usual = || {
+        vec![
+            convolution("3x3, 16 to 16 channels, 32x32", square(16), 32),
+            convolution("3x3, 32 to 32 channels, 16x16", square(32), 16),
+            convolution("3x3, 64 to 64 channels, 8x8", square(64), 8),
+            product(64, 512, 512),
+            convolution("3x3 depthwise, 64 channels, 16x16", depthwise, 16),
+        ]
+    };
+    // A tile takes 128 inputs and 64 weights: 1 to 64 of them.
+    let tiles = [(1, 1), (2, 1), (4, 1), (2, 2), (4, 4), (8, 8)];
+    let of_tiles = |(rows, columns): (usize, usize)| product(64, 128 * rows, 64 * columns);
+    let layers = if common::is_scaling() { tiles.map(of_tiles).into() } else { usual() };
     common::print_machine();
     common::print_heading(&[
         "layer on `yao2020-macro`, one thread",
@@ -130,7 +137,7 @@ fn main() {
         "float: ms an input",
         "times float",
     ]);
-    for layer in layers.iter().filter(|layer| common::is_wanted(layer.name)) {
+    for layer in layers.iter().filter(|layer| common::is_wanted(&layer.name)) {
         layer.measure();
     }
 }

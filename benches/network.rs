@@ -7,7 +7,8 @@
 //! minimum of all rounds counts. ResNets and CIFAR-10 are looked for in
 //! `../shared`, or in the folder that `OHMC_DATA` names.
 //!
-//! `cargo bench --bench network`, and with `-- ResNet-20` only that one.
+//! `cargo bench --bench network`, with `-- ResNet-20` only that one, and with
+//! `-- scaling` time against images.
 
 #![allow(
     clippy::unwrap_used,
@@ -58,6 +59,9 @@ fn measure(network: &Network, target_name: &str, noise: &str, sets: &[String]) {
 
 fn main() {
     common::print_machine();
+    if common::is_scaling() {
+        return scaling();
+    }
     let cases: Vec<(Network, &[&str])> = [
         (networks::mcnn(128), &["yao2020-chip", "yao2020-macro"][..]),
         (networks::resnet20(8), &["yao2020-macro"]),
@@ -66,6 +70,24 @@ fn main() {
     .into_iter()
     .filter_map(|(network, targets)| Some((network?, targets)))
     .collect();
+    print_heading();
+    for (network, targets) in &cases {
+        for target in *targets {
+            measure(network, target, "off", &[common::NO_READ_NOISE.to_string()]);
+            measure(network, target, "on", &[]);
+        }
+    }
+}
+
+/// ResNet-20 on ever more images.
+fn scaling() {
+    print_heading();
+    for network in [1, 2, 4, 16, 64, 256].into_iter().filter_map(networks::resnet20) {
+        measure(&network, "yao2020-macro", "off", &[common::NO_READ_NOISE.to_string()]);
+    }
+}
+
+fn print_heading() {
     common::print_heading(&[
         "network",
         "target",
@@ -77,10 +99,4 @@ fn main() {
         "float, one thread",
         "times float",
     ]);
-    for (network, targets) in &cases {
-        for target in *targets {
-            measure(network, target, "off", &[common::NO_READ_NOISE.to_string()]);
-            measure(network, target, "on", &[]);
-        }
-    }
 }

@@ -68,8 +68,17 @@ impl Programmed {
 /// Whether a case is wanted: `cargo bench --bench layer -- depthwise` takes
 /// the cases with that word in their name, and all are taken without a word.
 pub fn is_wanted(name: &str) -> bool {
-    let words = || std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    let is_name = |word: &String| !word.starts_with("--") && word != SCALING;
+    let words = || std::env::args().skip(1).filter(is_name);
     words().next().is_none() || words().any(|word| name.contains(&word))
+}
+
+/// The word that asks for time against size, in place of the usual cases.
+const SCALING: &str = "scaling";
+
+/// Whether time against size is wanted.
+pub fn is_scaling() -> bool {
+    std::env::args().any(|word| word == SCALING)
 }
 
 /// Says on what machine the figures were taken.
