@@ -243,7 +243,11 @@ impl<'a> Crossbar<'a> {
         let n_patterns = self.map.n_patterns();
         grow(patterns, n_octets * n_patterns);
         for (codes, patterns) in octets.iter().zip(patterns.chunks_exact_mut(n_patterns.max(1))) {
-            self.map.fill(codes, patterns);
+            if n_threads > 1 {
+                self.map.fill_by_all(codes, patterns);
+            } else {
+                self.map.fill(codes, patterns);
+            }
         }
         let n_positions = self.layout.position_results.len();
         let size = self.block_size(n_threads);

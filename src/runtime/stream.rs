@@ -1,6 +1,8 @@
 //! Runs a stream of batches on all threads, with results in order and memory
 //! flat in the number of inputs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use super::digital::{Cut, Value};
@@ -97,12 +99,42 @@ where
         if batches.is_empty() {
             return Ok(());
         }
-        let outputs: Vec<(B, Result<Vec<Tensor>, RunError>)> = batches
-            .into_par_iter()
-            .map(|(inputs, batch)| (batch, runs.run(&inputs.tensors, inputs.first)))
-            .collect();
+        let run = |(inputs, batch): (Inputs, B)| (batch, runs.run(&inputs.tensors, inputs.first));
+        let n_idle = rayon::current_num_threads().saturating_sub(batches.len());
+        let outputs: Vec<(B, Result<Vec<Tensor>, RunError>)> =
+            with_awake(n_idle, || batches.into_par_iter().map(run).collect());
         for (batch, outputs) in outputs {
             done(batch, outputs?)?;
         }
     }
+}
+
+/// Runs this in the pool, with so many other threads of it awake.
+///
+/// A thread without work falls asleep sooner than one image gets through a
+/// layer's digital stage, and to wake it for the next layer takes about as
+/// long as its half of that layer.
+fn with_awake<T: Send>(n_threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    /// Set when the work has ended, also by a panic.
+    struct Ended<'a>(&'a AtomicBool);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    let has_ended = AtomicBool::new(false);
+    rayon::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|_| {
+                while !has_ended.load(Ordering::Acquire) {
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+        }
+        let _ended = Ended(&has_ended);
+        work()
+    })
 }

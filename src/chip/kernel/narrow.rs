@@ -211,6 +211,11 @@ impl Narrow {
         for group in groups {
             // SAFETY: the caller's.
             let [low, high] = unsafe { Pattern::words(patterns.add(group.offset as usize)) };
+            // A group without a driven line adds nothing; the first one has
+            // what every plane has.
+            if low | high == 0 && group.first_row > 0 {
+                continue;
+            }
             // SAFETY: rows are inside the table, see above.
             unsafe {
                 let rows = table.add(group.first_row as usize * row_bytes);

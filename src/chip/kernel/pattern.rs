@@ -1,5 +1,7 @@
 //! Which lines of a group are driven in each plane.
 
+use rayon::prelude::*;
+
 use super::block::Simd;
 use super::instructions::{Instructions, Task};
 
@@ -129,12 +131,28 @@ impl PatternMap {
     /// There are fewer codes than [`Self::n_codes`] or fewer patterns than
     /// [`Self::n_patterns`].
     pub fn fill(&self, codes: &[u8], patterns: &mut [Pattern]) {
-        Instructions::detect().run(Fill { map: self, codes, patterns });
+        Instructions::detect().run(Fill { map: self, slots: &self.slots, codes, patterns });
+    }
+
+    /// [`Self::fill`] by all threads, for a single input.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::fill`].
+    pub fn fill_by_all(&self, codes: &[u8], patterns: &mut [Pattern]) {
+        let n_slots = self.slots.len().div_ceil(rayon::current_num_threads()).max(1);
+        patterns
+            .par_chunks_mut((n_slots * self.n_addresses()).max(1))
+            .zip(self.slots.par_chunks(n_slots))
+            .for_each(|(patterns, slots)| {
+                Instructions::detect().run(Fill { map: self, slots, codes, patterns });
+            });
     }
 }
 
 struct Fill<'a> {
     map: &'a PatternMap,
+    slots: &'a [Slot],
     codes: &'a [u8],
     patterns: &'a mut [Pattern],
 }
@@ -144,9 +162,9 @@ impl Task for Fill<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Self { map, codes, patterns } = self;
+        let Self { map, slots, codes, patterns } = self;
         let mut runs = patterns.chunks_exact_mut(map.run_length.max(1));
-        for slot in &map.slots {
+        for slot in slots {
             let offsets = &slot.offsets[..];
             let side_by_side = offsets.iter().zip(0..).all(|(&offset, nth)| offset == nth);
             for (&run, patterns) in map.runs.iter().zip(&mut runs) {
@@ -263,7 +281,8 @@ mod tests {
             };
             for instructions in Instructions::available() {
                 let mut patterns = vec![Pattern::default(); map.n_patterns()];
-                instructions.run(Fill { map: &map, codes: &codes, patterns: &mut patterns });
+                let (slots, patterns_mut) = (&map.slots[..], &mut patterns[..]);
+                instructions.run(Fill { map: &map, slots, codes: &codes, patterns: patterns_mut });
                 let mut found = patterns.iter();
                 for slot in &map.slots {
                     for &run in &map.runs {
