@@ -46,7 +46,7 @@ use crate::chip::{Chip, Programmed};
 use crate::entity::PeId;
 use crate::mapping::WeightTile;
 use crate::quantize::Calibration;
-use crate::schedule::{ExecutionPlan, PeTargets};
+use crate::schedule::{ExecutionPlan, Levels, PeTargets};
 use crate::target::Cell;
 
 use column::{Column, Pair};
@@ -107,7 +107,7 @@ impl FixedCells {
         let mut fixed = Self::default();
         for (&pe, targets) in &plan.targets {
             let Some(cells) = chip.conductances_us.get(&pe) else { continue };
-            let cells = cells.iter().zip(&targets.levels).enumerate();
+            let cells = cells.iter().zip(targets.levels.iter()).enumerate();
             let own =
                 cells.map(
                     |(at, (&us, &level))| {
@@ -192,7 +192,7 @@ pub fn adapt(
         changes.add(own);
         if let Some(targets) = targets.get_mut(&place.pe) {
             for &(at, level) in cells {
-                targets.levels[at] = level;
+                targets.levels.set(at, level);
             }
         }
     }
@@ -260,7 +260,7 @@ impl Tile<'_> {
         (first, first + 1)
     }
 
-    fn pair(&self, targets: &[f32], fixed: &[f32], line: u32, nth: u32) -> Option<Pair> {
+    fn pair(&self, targets: &Levels, fixed: &[f32], line: u32, nth: u32) -> Option<Pair> {
         let (positive, negative) = self.cells(line, nth);
         let level = |at: usize| {
             let us = f64::from(*fixed.get(at)?);

@@ -60,9 +60,9 @@ pub fn program(
         }
         for (pe, targets) in adapted.targets {
             let Some(own) = written.targets.get_mut(&pe) else { continue };
-            for (at, (own, level)) in own.levels.iter_mut().zip(targets.levels).enumerate() {
+            for (at, &level) in targets.levels.iter().enumerate() {
                 if !is_written((at / n_outputs) as u32) {
-                    *own = level;
+                    own.levels.set(at, level);
                 }
             }
         }
@@ -72,7 +72,7 @@ pub fn program(
     }
     let differ = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
     let n_changed = |(own, planned): (&PeTargets, &PeTargets)| {
-        own.levels.iter().zip(&planned.levels).filter(|&both| differ(both)).count() as u64
+        own.levels.iter().zip(planned.levels.iter()).filter(|&both| differ(both)).count() as u64
     };
     let all: u64 = written.targets.values().zip(plan.targets.values()).map(n_changed).sum();
     changes.feedback = all.saturating_sub(changes.partners);

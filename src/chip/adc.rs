@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use super::kernel::{Scratch, TileKernel};
-use super::programming;
+use super::{Chip, programming};
 use crate::diagnostic::{Diagnostic, Explain};
-use crate::entity::{LayerId, WeightTileId};
+use crate::entity::{Entity, LayerId, PeId, WeightTileId};
 use crate::graph::LayerGraph;
 use crate::mapping::{Mapping, WeightTile};
 use crate::quantize::{Calibration, Histogram, QuantizeError, QuantizedLayers};
@@ -52,25 +52,36 @@ pub fn settings(
         return Ok(fixed);
     }
     let vectors = sample_codes(graph, quantized, calibration)?;
-    // The plan with full-scale settings tells which cells a tile has; cells at
-    // their targets exactly, since no chip is there yet.
-    let mut plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
-    let chip = programming::exact(plan.pe, std::mem::take(&mut plan.targets), target);
-    let chip = chip.effective(&plan);
-    let ids: Vec<WeightTileId> = mapping.tiles.keys().collect();
-    let n_currents: u64 = ids.iter().map(|&id| n_currents(&plan, id)).sum();
+    // The plan with full-scale settings tells which cells a tile has.
+    let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
+    let n_currents: u64 = mapping.tiles.keys().map(|id| n_currents(&plan, id)).sum();
     let n_vectors = (MAX_CURRENTS / n_currents.max(1)).max(LEAST_VECTORS) as usize;
-    Ok(ids
+    let mut by_pe: BTreeMap<PeId, Vec<WeightTileId>> = BTreeMap::new();
+    for (id, place) in mapping.tiles.iter() {
+        by_pe.entry(place.pe).or_default().push(id);
+    }
+    let setting = |chip: &Chip, id: WeightTileId| {
+        let fallback = plan.tiles[id].adc;
+        match TileKernel::finest(chip, &mapping.tiles[id], &fallback, plan.subtract) {
+            Some(kernel) => calibrated(&plan, id, &kernel, (&vectors, n_vectors), fallback),
+            None => fallback,
+        }
+    };
+    // One PE at a time a thread, since all cells of a large model take more
+    // memory than the model.
+    let found: Vec<(WeightTileId, AdcSetting)> = by_pe
         .par_iter()
-        .map(|&id| {
-            let place = &mapping.tiles[id];
-            let fallback = plan.tiles[id].adc;
-            match TileKernel::finest(&chip, place, &fallback, plan.subtract) {
-                Some(kernel) => calibrated(&plan, id, &kernel, (&vectors, n_vectors), fallback),
-                None => fallback,
-            }
+        .flat_map(|(&pe, ids)| {
+            // Cells at their targets exactly, since no chip is there yet.
+            let chip = programming::exact(&plan, target, pe).effective(&plan).into_owned();
+            ids.par_iter().map(|&id| (id, setting(&chip, id))).collect::<Vec<_>>()
         })
-        .collect())
+        .collect();
+    let mut settings = fixed;
+    for (id, setting) in found {
+        settings[id.index()] = setting;
+    }
+    Ok(settings)
 }
 
 /// Currents that are looked at for all tiles together, where that leaves each

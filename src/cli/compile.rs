@@ -126,9 +126,11 @@ fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
     let _progress = Progress::start("writing the plan", None);
     let text = prepared.model.canonical_text();
     let preprocess = prepare::to_form(&prepared.preprocess);
-    let Prepared { files, options, target, plan, .. } = prepared;
-    let plan = PlanFile::new(files, options, preprocess, target, plan, &text);
-    output.finish_with(&plan.write()?)
+    let Prepared { source, options, target, plan, model, made, .. } = prepared;
+    // What was made of the model goes before its bytes come again.
+    drop((model, made));
+    let plan = PlanFile::new(source.read()?, options, preprocess, target, plan, &text);
+    output.finish_by(|file| plan.write_into(file))
 }
 
 /// A few lines; `ohmc report` says more.

@@ -287,11 +287,7 @@ impl Explore {
     fn fingerprint(&self, ready: &Ready, target: &str) -> Result<String, CliError> {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", self.compilation).as_bytes());
-        hash.update(&*ready.files.onnx);
-        for (location, content) in &ready.files.external {
-            hash.update(location.as_bytes());
-            hash.update(&**content);
-        }
+        hash.update(ready.source.sha256());
         hash.update(target.as_bytes());
         let chosen = format!(
             "{:?} {:?} {} {:?} {}",

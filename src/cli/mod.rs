@@ -49,6 +49,7 @@ mod render;
 mod report;
 mod run;
 mod score;
+mod source;
 mod targets;
 
 use std::process::ExitCode;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +38,8 @@ pub struct Output {
     /// As the user gave it.
     path: PathBuf,
     content: Content,
+    /// The first error of the file.
+    failed: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl Output {
     pub fn create(path: &Path) -> Result<Self, CliError> {
         let failed = |error| CliError::Write { file: name(path), source: plain(error) };
         let content = Content::create(path).map_err(failed)?;
-        Ok(Self { path: path.to_path_buf(), content })
+        Ok(Self { path: path.to_path_buf(), content, failed: None })
     }
 
     /// Puts the file where it belongs.
@@ -66,6 +68,21 @@ impl Output {
     /// What to say of an error that writing gave.
     pub fn failure(&self, source: io::Error) -> CliError {
         CliError::Write { file: name(&self.path), source }
+    }
+
+    /// Has all of it written by something that knows a format, and finishes.
+    /// What the system says of the file comes before what the format makes of
+    /// it.
+    pub fn finish_by<E: Into<CliError>>(
+        mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), CliError> {
+        let written = write(&mut self);
+        match (self.failed.take(), written) {
+            (Some(source), _) => Err(self.failure(source)),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(())) => self.finish(),
+        }
     }
 
     /// Writes all of it and finishes.
@@ -168,19 +185,40 @@ fn set_permissions(begin: &mut tempfile::Builder<'_, '_>, replaced: Option<Permi
 #[cfg(not(unix))]
 fn set_permissions(_: &mut tempfile::Builder<'_, '_>, _: Option<Permissions>) {}
 
+impl Output {
+    /// Does something with the file, and keeps its error, which whoever asked
+    /// may pass on as words alone.
+    fn on_file<T>(&mut self, act: impl Fn(&mut File) -> io::Result<T>) -> io::Result<T> {
+        self.content.file().and_then(act).map_err(|error| {
+            let again = match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::from(error.kind()),
+            };
+            self.failed.get_or_insert(again);
+            error
+        })
+    }
+}
+
+impl Read for Output {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.content.file()?.read(bytes)
+    }
+}
+
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.content.file()?.write(bytes)
+        self.on_file(|file| file.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.content.file()?.flush()
+        self.on_file(File::flush)
     }
 }
 
 impl Seek for Output {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.content.file()?.seek(to)
+        self.on_file(|file| file.seek(to))
     }
 }
 

@@ -1,10 +1,8 @@
 //! From MODEL, PLAN or CHIP and options to something that can be reported on or run.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
 
 use ohmc::chip::Programmed;
 use ohmc::compiler::{self, CompileOptions, Compiled};
@@ -12,7 +10,7 @@ use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessErr
 use ohmc::diagnostic::Diagnostic;
 use ohmc::fit::{self, FitError};
 use ohmc::format::{self, PlanOrChip, PreprocessForm};
-use ohmc::frontend::{self, FrontendOptions, Model, ModelFiles};
+use ohmc::frontend::{self, Decoded, FrontendOptions, Model};
 use ohmc::mapping::{Floorplan, MappingOptions};
 use ohmc::quantize::Calibration;
 use ohmc::report::{Report, ReportParts};
@@ -30,6 +28,7 @@ use super::options::{Compilation, Preprocessing};
 use super::output::{Output, counted};
 use super::progress::Progress;
 use super::render;
+use super::source::ModelSource;
 
 /// What a command was given.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +55,7 @@ pub struct Prepared {
     /// The model.
     pub model: Model,
     /// Its files.
-    pub files: ModelFiles,
+    pub source: ModelSource,
     /// What was fixed about it.
     pub options: FrontendOptions,
     /// What it takes.
@@ -82,7 +81,7 @@ pub struct Ready {
     /// MODEL, as the user gave it.
     pub file: String,
     /// Its files.
-    pub files: ModelFiles,
+    pub source: ModelSource,
     /// What was fixed about it.
     pub options: FrontendOptions,
     /// The model.
@@ -151,11 +150,12 @@ impl<'a> Request<'a> {
         self.preprocessing.agreed(&preprocess, &file)?;
         let items = Items::new(&model);
         let format::PlanFile { model: files, options, target, plan, .. } = stored;
+        let source = ModelSource::Held(files);
         let (calibration, made) = (Calibration::default(), None);
         Ok(Prepared {
             file,
             model,
-            files,
+            source,
             options,
             items,
             preprocess,
@@ -179,7 +179,7 @@ impl<'a> Request<'a> {
         if let Some(store) = store {
             store.finish_with(&format::write_calibration(&ready.calibration)?)?;
         }
-        let Ready { file, files, options, model, items, preprocess, mut calibration, .. } = ready;
+        let Ready { file, source, options, model, items, preprocess, mut calibration, .. } = ready;
         // Its inputs were run again for the last time.
         calibration.batches = Vec::new();
         let made = Made {
@@ -194,7 +194,7 @@ impl<'a> Request<'a> {
         Ok(Prepared {
             file,
             model,
-            files,
+            source,
             options,
             items,
             preprocess,
@@ -218,10 +218,12 @@ impl<'a> Request<'a> {
         let mapping = self.mapping_options()?;
         let preprocess = self.preprocessing.chosen();
         preprocess.check().map_err(DataError::from)?;
-        let model_files = model_files(self.file)?;
         let options = self.compilation.frontend();
         let reading = Progress::start("reading the model", None);
-        let model = frontend::read(&model_files, &options, &file)?;
+        let (model_files, source) = ModelSource::read_first(self.file)?;
+        let decoded = Decoded::new(&model_files, &file)?;
+        drop(model_files);
+        let model = decoded.model(&options)?;
         drop(reading);
         check_use(&preprocess, &model)?;
         warn_of_no_arrays(&model, &file);
@@ -240,16 +242,7 @@ impl<'a> Request<'a> {
             measures: self.measures,
         }
         .calibration()?;
-        Ok(Ready {
-            file,
-            files: model_files,
-            options,
-            model,
-            items,
-            preprocess,
-            calibration,
-            mapping,
-        })
+        Ok(Ready { file, source, options, model, items, preprocess, calibration, mapping })
     }
 
     fn mapping_options(self) -> Result<MappingOptions, CliError> {
@@ -340,21 +333,6 @@ pub fn target_text(name: &str) -> Result<String, CliError> {
         return Err(CliError::UnknownTarget { name: name.to_string() });
     }
     files::read_text(path, "the target")
-}
-
-/// The model's file and the weight files that it names, which lie beside it;
-/// one that is missing the front-end will name.
-fn model_files(path: &Path) -> Result<ModelFiles, CliError> {
-    let onnx = Arc::new(files::read(path, "the model")?);
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut external = BTreeMap::new();
-    for location in frontend::external_locations(&onnx, &files::name(path))? {
-        let weights = folder.join(&location);
-        if weights.exists() {
-            external.insert(location, Arc::new(files::read(&weights, "the weight file")?));
-        }
-    }
-    Ok(ModelFiles { onnx, external })
 }
 
 /// Whether a file is a zip, as plans are and models are not: by its first

@@ -195,7 +195,10 @@ fn keep(prepared: Prepared, programmed: Programmed, output: Output) -> Result<()
     let _progress = Progress::start("writing the chip", None);
     let text = prepared.model.canonical_text();
     let preprocess = prepare::to_form(&prepared.preprocess);
-    let Prepared { files, options, target, plan, .. } = prepared;
-    let plan = PlanFile::new(files, options, preprocess, target, plan, &text);
-    output.finish_with(&ChipFile { plan, programmed }.write()?)
+    let Prepared { source, options, target, plan, model, made, .. } = prepared;
+    // What was made of the model goes before its bytes come again.
+    drop((model, made));
+    let plan = PlanFile::new(source.read()?, options, preprocess, target, plan, &text);
+    let chip = ChipFile { plan, programmed };
+    output.finish_by(|file| chip.write_into(file))
 }

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Cursor, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -190,18 +190,29 @@ impl<'a> ArchiveWriter<'a> {
         Ok(digest(&entries))
     }
 
-    /// The archive's bytes.
+    /// Writes the archive into an empty file.
     ///
     /// # Errors
     ///
     /// Names that a zip cannot hold or that occur twice, contents beyond the
-    /// limits of the format.
-    pub fn finish(self) -> Result<Vec<u8>, FormatError> {
+    /// limits of the format; and whatever the file says.
+    pub fn finish_into(self, file: &mut (impl Read + Write + Seek)) -> Result<(), FormatError> {
         let kind = self.kind;
-        self.bytes().map_err(|reason| FormatError::Write { kind, reason })
+        self.write_into(file).map_err(|reason| FormatError::Write { kind, reason })
     }
 
-    fn bytes(self) -> Result<Vec<u8>, String> {
+    /// The archive's bytes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`finish_into`](Self::finish_into).
+    pub fn finish(self) -> Result<Vec<u8>, FormatError> {
+        let mut file = Cursor::new(Vec::new());
+        self.finish_into(&mut file)?;
+        Ok(file.into_inner())
+    }
+
+    fn write_into(self, file: &mut (impl Read + Write + Seek)) -> Result<(), String> {
         let kind = self.kind;
         let entries = self.manifest_entries()?;
         let manifest = Manifest {
@@ -212,9 +223,9 @@ impl<'a> ArchiveWriter<'a> {
         };
         let text = super::json::text(&manifest)?;
         let failed = |error: zip::result::ZipError| error.to_string();
-        // Over a cursor the sizes are filled in before each entry, which lets
-        // a reader say where a file was cut short.
-        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        // In a file that can be sought in, sizes are filled in before each
+        // entry, which lets a reader say where it was cut short.
+        let mut zip = ZipWriter::new(&mut *file);
         zip.start_file(MANIFEST, options(CompressionMethod::Deflated, 0)).map_err(failed)?;
         zip.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
         let all: Vec<_> = self.entries.iter().zip(&manifest.entries).collect();
@@ -238,9 +249,8 @@ impl<'a> ArchiveWriter<'a> {
         }
         let comment = [SEAL, &[b'0'; HASH_CHARS]].concat();
         zip.set_raw_comment(comment.into()).map_err(failed)?;
-        let mut bytes = zip.finish().map_err(failed)?.into_inner();
-        seal(&mut bytes);
-        Ok(bytes)
+        zip.finish().map_err(failed)?;
+        seal(file).map_err(|error| error.to_string())
     }
 
     fn manifest_entries(&self) -> Result<Vec<Entry>, String> {
@@ -271,7 +281,7 @@ impl<'a> ArchiveWriter<'a> {
 
 impl Pending<'_> {
     /// Writes the entry.
-    fn write(&self, entry: &Entry, zip: &mut ZipWriter<Cursor<Vec<u8>>>) -> Result<(), String> {
+    fn write<W: Write + Seek>(&self, entry: &Entry, zip: &mut ZipWriter<W>) -> Result<(), String> {
         let options = options(self.method, entry.size);
         zip.start_file(&self.name, options).map_err(|error| error.to_string())?;
         (self.content)(zip).map_err(|error| format!("`{}`: {error}", self.name))
@@ -324,10 +334,14 @@ fn options(method: CompressionMethod, size: u64) -> SimpleFileOptions {
 }
 
 /// Writes the checksum of everything before it over the last characters.
-pub(super) fn seal(bytes: &mut [u8]) {
-    if let Some((body, hash)) = bytes.split_last_chunk_mut::<HASH_CHARS>() {
-        hash.copy_from_slice(hex_digest(body).as_bytes());
-    }
+pub(super) fn seal(file: &mut (impl Read + Write + Seek)) -> io::Result<()> {
+    let n_body = file.seek(SeekFrom::End(-(HASH_CHARS as i64)))?;
+    file.rewind()?;
+    let mut measure = Measure::default();
+    io::copy(&mut Read::by_ref(file).take(n_body), &mut measure)?;
+    file.seek(SeekFrom::Start(n_body))?;
+    file.write_all(hex(measure.hash).as_bytes())?;
+    file.flush()
 }
 
 /// Whether a name is a relative path that stays where it is unpacked.

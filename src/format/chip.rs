@@ -16,7 +16,7 @@
 //! document counts, and the plan is the one that the chip was programmed with.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,19 @@ impl ChipFile {
     ///
     /// Something that the format cannot hold.
     pub fn write(&self) -> Result<Vec<u8>, FormatError> {
+        self.archive()?.finish()
+    }
+
+    /// Like [`write`](Self::write), into an empty file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write), or the file's own.
+    pub fn write_into(&self, file: &mut (impl Read + Write + Seek)) -> Result<(), FormatError> {
+        self.archive()?.finish_into(file)
+    }
+
+    fn archive(&self) -> Result<ArchiveWriter<'_>, FormatError> {
         let kind = Kind::Chip;
         let mut archive = ArchiveWriter::new(kind);
         self.plan.add_entries(&mut archive, kind)?;
@@ -102,7 +115,7 @@ impl ChipFile {
                 write_array(writer, &shape, &codes)
             });
         }
-        archive.finish()
+        Ok(archive)
     }
 }
 

@@ -20,7 +20,7 @@
 mod arrays;
 mod document;
 
-use std::io::{Cursor, Read, Seek};
+use std::io::{Cursor, Read, Seek, Write};
 use std::sync::Arc;
 
 use super::archive::{ArchiveWriter, Kind, hex_digest};
@@ -103,6 +103,17 @@ impl PlanFile {
         let mut archive = ArchiveWriter::new(Kind::Plan);
         self.add_entries(&mut archive, Kind::Plan)?;
         archive.finish()
+    }
+
+    /// Like [`write`](Self::write), into an empty file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write), or the file's own.
+    pub fn write_into(&self, file: &mut (impl Read + Write + Seek)) -> Result<(), FormatError> {
+        let mut archive = ArchiveWriter::new(Kind::Plan);
+        self.add_entries(&mut archive, Kind::Plan)?;
+        archive.finish_into(file)
     }
 
     /// Adds the plan's entries to an archive, of a kind that has a plan in it.

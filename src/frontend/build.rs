@@ -173,7 +173,7 @@ impl Builder<'_> {
     fn crossbar(&self, node: &TypedNode) -> TractResult<Option<Result<CrossbarLayer, Obstacle>>> {
         let facts = self.typed.node_input_facts(node.id)?;
         let output = &self.typed.outlet_fact(OutletId::new(node.id, 0))?.shape;
-        let constant = |slot: usize| facts.get(slot).and_then(|fact| fact.konst.as_deref());
+        let constant = |slot: usize| facts.get(slot).and_then(|fact| fact.konst.as_ref());
         let operands = |data: usize, weights| Operands {
             input: facts[data].shape.dims(),
             output: output.dims(),
@@ -187,7 +187,8 @@ impl Builder<'_> {
             if facts.len() > 2 && constant(2).is_none() {
                 return Ok(Some(Err(Obstacle::Computed("bias"))));
             }
-            let layer = convolution::crossbar(conv, &operands(0, kernel), constant(2));
+            let layer =
+                convolution::crossbar(conv, &operands(0, kernel), constant(2).map(|bias| &**bias));
             return Ok(Some(layer.and_then(drivable).map(|layer| self.with_codes(layer, node, 0))));
         }
         if let Some(einsum) = node.op_as::<EinSum>() {

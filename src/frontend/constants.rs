@@ -33,6 +33,17 @@ pub(super) fn gather(
     })
 }
 
+/// Drops the data of all constants.
+pub(super) fn forget(proto: &mut ModelProto) {
+    let Some(graph) = &mut proto.graph else { return };
+    // Nothing here fails.
+    let _ = for_each(graph, &mut |tensor| {
+        tensor.raw_data = Vec::new();
+        tensor.float_data = Vec::new();
+        Ok(())
+    });
+}
+
 /// Calls `check` on every constant of a graph and of the graphs inside its
 /// nodes.
 fn for_each(

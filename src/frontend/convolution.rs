@@ -4,6 +4,8 @@
 //! columns; rows run channel by channel, so that a slice of one channel is a
 //! run of neighbouring rows.
 
+use std::sync::Arc;
+
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::nn::DataFormat;
@@ -18,7 +20,7 @@ pub(super) struct Operands<'a> {
     /// Shape of the result.
     pub output: &'a [TDim],
     /// The constant matrix or kernel.
-    pub weights: &'a Tensor,
+    pub weights: &'a Arc<Tensor>,
     /// The model's batch symbol.
     pub batch: &'a Symbol,
 }
@@ -83,7 +85,14 @@ pub(super) fn crossbar(
     let before: Vec<usize> = padding.iter().map(|axis| axis.pad_before).collect();
     let after: Vec<usize> = padding.iter().map(|axis| axis.pad_after).collect();
     let description = describe(conv, &before, &after);
-    Ok(CrossbarLayer { description, nest, weights, bias, codes: None, matrix: None })
+    Ok(CrossbarLayer {
+        description,
+        nest,
+        weights: weights.into(),
+        bias,
+        codes: None,
+        matrix: None,
+    })
 }
 
 /// The axes of a tensor in the order of its format.

@@ -35,6 +35,7 @@ pub(crate) use shapes::BATCH;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use crate::entity::{Entity, TensorId};
@@ -136,15 +137,44 @@ pub fn read(
     options: &FrontendOptions,
     file: &str,
 ) -> Result<Model, FrontendError> {
-    let proto = read::parse(files, file)?;
-    let model = guarded(|| {
-        let (typed, any_batch) = read::typed(&proto, options, file)?;
-        let opened = loops::open(typed).map_err(|e| read::explain_tract(&e, file))?;
-        build::model(&proto, opened, any_batch, file)
-    });
-    model.unwrap_or_else(|said| {
-        Err(FrontendError::Tract { file: file.to_string(), node: None, reasons: vec![said] })
-    })
+    Decoded::new(files, file)?.model(options)
+}
+
+/// An ONNX model, decoded: all that is needed of its files, which may be large.
+#[derive(Debug)]
+pub struct Decoded {
+    proto: ModelProto,
+    file: String,
+}
+
+impl Decoded {
+    /// Decodes the protobuf, and refuses what cannot be a model.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`], for what shows before any shape is known.
+    pub fn new(files: &ModelFiles, file: &str) -> Result<Self, FrontendError> {
+        Ok(Self { proto: read::parse(files, file)?, file: file.to_string() })
+    }
+
+    /// The model that it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`].
+    pub fn model(mut self, options: &FrontendOptions) -> Result<Model, FrontendError> {
+        let (proto, file) = (&mut self.proto, &self.file[..]);
+        let model = guarded(|| {
+            let (typed, any_batch) = read::typed(proto, options, file)?;
+            // tract has its own copy; names are all that is still asked for.
+            constants::forget(proto);
+            let opened = loops::open(typed).map_err(|e| read::explain_tract(&e, file))?;
+            build::model(proto, opened, any_batch, file)
+        });
+        model.unwrap_or_else(|said| {
+            Err(FrontendError::Tract { file: file.to_string(), node: None, reasons: vec![said] })
+        })
+    }
 }
 
 /// Locations of external weight files that a model names, to be handed to

@@ -10,13 +10,17 @@
 //! |   | x | x | column |
 //! | x | x | x | group |
 
+use std::sync::Arc;
+
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::Axis;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::convolution::Operands;
 use super::shapes::extent;
-use crate::graph::{AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle, unflatten};
+use crate::graph::{
+    AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle, Weights, unflatten,
+};
 
 /// The crossbar layer that a product is, or why it is none. `data_slot` is the
 /// input that is not constant, 0 or 1.
@@ -130,10 +134,10 @@ fn one(axes: &[usize]) -> Result<Option<usize>, Obstacle> {
 
 /// `[group][row][column]` from weights whose axes the loops walk.
 fn matrix(
-    weights: &Tensor,
+    weights: &Arc<Tensor>,
     loops: &[Option<LoopRef>],
     nest: &LoopNest,
-) -> Result<Vec<f32>, Obstacle> {
+) -> Result<Weights, Obstacle> {
     let view = weights.try_as_plain_ram().map_err(|_| Obstacle::NotReal("matrix"))?;
     let values = view.as_slice::<f32>().map_err(|_| Obstacle::NotReal("matrix"))?;
     // Elements between neighbours along each axis of the weights.
@@ -159,11 +163,29 @@ fn matrix(
     let groups = offsets(&nest.groups, LoopRef::Group);
     let rows = offsets(&nest.rows, LoopRef::Row);
     let columns = offsets(&nest.columns, LoopRef::Column);
+    let in_steps_of = |step: usize, offsets: &[usize]| {
+        offsets.iter().enumerate().all(|(nth, &offset)| offset == nth * step)
+    };
+    if in_steps_of(1, &columns)
+        && in_steps_of(columns.len(), &rows)
+        && in_steps_of(rows.len() * columns.len(), &groups)
+    {
+        return Ok(Weights::shared(InPlace(weights.clone())));
+    }
     let mut matrix = Vec::with_capacity(values.len());
     for group in &groups {
         for row in &rows {
             matrix.extend(columns.iter().map(|column| values[group + row + column]));
         }
     }
-    Ok(matrix)
+    Ok(matrix.into())
+}
+
+/// A matrix that lies in memory as it is wanted.
+struct InPlace(Arc<Tensor>);
+
+impl AsRef<[f32]> for InPlace {
+    fn as_ref(&self) -> &[f32] {
+        self.0.as_plain_ram().and_then(|view| view.as_slice().ok()).unwrap_or_default()
+    }
 }

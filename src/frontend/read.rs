@@ -1,5 +1,6 @@
 //! From bytes to tract's typed, decluttered graph.
 
+use prost::Message;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceModel};
@@ -39,10 +40,7 @@ fn decode(onnx: &[u8], file: &str) -> Result<pb::ModelProto, FrontendError> {
         n_bytes: onnx.len(),
         reason,
     };
-    let mut bytes = onnx;
-    let proto = tract_onnx::onnx()
-        .proto_model_for_read(&mut bytes)
-        .map_err(|e| not_onnx(e.root_cause().to_string()))?;
+    let proto = pb::ModelProto::decode(onnx).map_err(|e| not_onnx(e.to_string()))?;
     match &proto.graph {
         Some(graph) if !graph.output.is_empty() => Ok(proto),
         Some(_) => Err(not_onnx("it has a graph without outputs".to_string())),

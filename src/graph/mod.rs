@@ -11,10 +11,12 @@ mod obstacle;
 mod order;
 mod print;
 mod verify;
+mod weights;
 
 pub use nest::{AxisIndex, Extent, LoopNest, LoopRef, unflatten};
 pub use obstacle::Obstacle;
 pub use verify::{GraphFault, verify};
+pub use weights::Weights;
 
 use std::collections::BTreeMap;
 
@@ -111,7 +113,7 @@ pub struct CrossbarLayer {
     /// How it reads and writes.
     pub nest: LoopNest,
     /// The matrix, `[group][row][column]` row-major.
-    pub weights: Vec<f32>,
+    pub weights: Weights,
     /// Added to every output digitally, `[group][column]`.
     pub bias: Vec<f32>,
     /// The codes that its input comes in, for a model that is quantised

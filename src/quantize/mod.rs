@@ -41,6 +41,7 @@ pub(crate) use weights::nearest;
 pub use weights::{Corrections, WeightRule};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -54,7 +55,7 @@ use crate::target::Target;
 pub struct QuantizedLayer {
     /// Weight levels, `[group][row][column]`, each at most
     /// [`Slicing::max_level`] in magnitude.
-    pub levels: Vec<i16>,
+    pub levels: Arc<Vec<i16>>,
     /// How pairs hold them.
     pub slicing: Slicing,
     /// The real value of one level, `[group][column]`.
@@ -202,6 +203,7 @@ pub fn quantize(
                 None => inputs::choose(statistics, bits, options, cells),
             };
             let bias = crossbar.bias.clone();
+            let levels = Arc::new(levels);
             Ok((id, QuantizedLayer { levels, slicing, weight_scales, coding, bias }))
         })
         .collect()

@@ -39,6 +39,7 @@ mod unfold;
 pub use print::{gains_text, mean_gains, parts};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use thiserror::Error;
@@ -309,7 +310,8 @@ impl Layer<'_> {
             })
             .collect();
         let mut gain = LayerGain { layer: layer.name.clone(), ..LayerGain::default() };
-        let all = groups.iter().zip(integers.levels.chunks_exact_mut(n_weights.max(1)));
+        let levels = Arc::make_mut(&mut integers.levels);
+        let all = groups.iter().zip(levels.chunks_exact_mut(n_weights.max(1)));
         for (nth, ((fitted, of_group), levels)) in all.enumerate() {
             let columns = nth * n_columns..(nth + 1) * n_columns;
             levels.copy_from_slice(&fitted.levels);

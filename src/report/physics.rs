@@ -66,8 +66,9 @@ fn tile_us(plan: &ExecutionPlan, tile: &crate::schedule::PlanTile, cell: &Cell) 
     let lines = place.input_line..place.input_line + place.n_inputs();
     let line_us = |line: u32| {
         let start = line as usize * n_outputs + place.output_line as usize;
-        let cells = targets.levels.get(start..start + place.n_outputs() as usize);
-        let written = cells.unwrap_or_default().iter().filter(|level| !level.is_nan());
+        let cells = start..start + place.n_outputs() as usize;
+        let levels = cells.filter_map(|cell| targets.levels.get(cell));
+        let written = levels.filter(|level| !level.is_nan());
         written.map(|&level| cell.conductance_us(f64::from(level))).sum::<f64>()
     };
     lines.map(line_us).sum()

@@ -242,7 +242,7 @@ fn grouped_graph() -> LayerGraph {
     let grouped = LayerKind::Crossbar(CrossbarLayer {
         description: "conv 9 groups 4".to_string(),
         nest,
-        weights: vec![0.5; 36],
+        weights: vec![0.5; 36].into(),
         bias: vec![0.0; 4],
         codes: None,
         matrix: None,

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::cuts::{Work, work};
-use super::plan::{
-    AdcSetting, ExecutionPlan, PeTargets, PlanLayer, PlanTile, Step, StepKind, planes, rounds,
-};
+use super::plan::{AdcSetting, ExecutionPlan, PlanLayer, PlanTile, Step, StepKind, planes, rounds};
+use super::targets::{Levels, PeTargets};
 use super::timing;
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LayerGraph;
@@ -109,18 +108,19 @@ fn targets(parts: PlanParts<'_>, target: &Target) -> BTreeMap<PeId, PeTargets> {
         let (n_rows, n_columns) = (crossbar.nest.n_rows(), crossbar.nest.n_columns());
         let pe = targets
             .entry(place.pe)
-            .or_insert_with(|| PeTargets { levels: vec![f32::NAN; n_cells] });
+            .or_insert_with(|| PeTargets { levels: Levels::unused(n_cells) });
         for line in place.input_line..place.input_line + place.n_inputs() {
             let start = line as usize * n_outputs + place.output_line as usize;
-            pe.levels[start..start + place.n_outputs() as usize].fill(0.0);
+            let own = start..start + place.n_outputs() as usize;
+            own.for_each(|cell| pe.levels.set(cell, 0.0));
         }
         for (group, row, column) in weights_of(place) {
             let index = (group as usize * n_rows + row as usize) * n_columns + column as usize;
             let level = layer.slicing.digit(layer.levels[index], place.slice);
             let (input, positive, negative) = ExecutionPlan::cells(place, group, row, column);
             let cell = |line: u32| input as usize * n_outputs + line as usize;
-            pe.levels[cell(positive)] = f32::from(level.max(0));
-            pe.levels[cell(negative)] = f32::from((-level).max(0));
+            pe.levels.set(cell(positive), f32::from(level.max(0)));
+            pe.levels.set(cell(negative), f32::from((-level).max(0)));
         }
     }
     targets

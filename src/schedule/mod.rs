@@ -17,13 +17,13 @@ mod build;
 mod cuts;
 mod plan;
 mod print;
+mod targets;
 mod timing;
 mod verify;
 
 pub use build::{PlanParts, schedule};
 pub(crate) use cuts::{Work, work};
-pub use plan::{
-    AdcSetting, Counts, ExecutionPlan, PeTargets, PlanLayer, PlanTile, Plane, Step, StepKind,
-};
+pub use plan::{AdcSetting, Counts, ExecutionPlan, PlanLayer, PlanTile, Plane, Step, StepKind};
 pub use print::plan_text;
+pub use targets::{Levels, PeTargets};
 pub use verify::{PlanFault, verify};

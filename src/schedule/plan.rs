@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LoopNest;
 use crate::mapping::{WeightTile, length};
 use crate::quantize::{InputCoding, Slicing};
+use crate::schedule::targets::PeTargets;
 use crate::target::{Pe, Readout, Subtract};
 
 /// Everything that the runtime and the programmer of a chip need to know.
@@ -63,7 +65,7 @@ pub struct PlanLayer {
     /// Copies of its matrix.
     pub n_replicas: u32,
     /// The integers that the cells stand for, `[group][row][column]`.
-    pub levels: Vec<i16>,
+    pub levels: Arc<Vec<i16>>,
     /// The real value of one level times one code step, `[group][column]`.
     pub column_scales: Vec<f64>,
     /// Sum of a column's levels, `[group][column]`: what a zero point of 1
@@ -94,23 +96,6 @@ pub struct AdcSetting {
     pub min_code: i32,
     /// Largest code.
     pub max_code: i32,
-}
-
-/// Target of every cell of one PE, in levels: `[input line][output line]`,
-/// row-major; NaN where no cell is used. A weight is the difference of its
-/// pair.
-#[derive(Debug, Clone)]
-pub struct PeTargets {
-    /// `inputs x outputs` values.
-    pub levels: Vec<f32>,
-}
-
-/// NaN marks unused cells, so equality is that of bits.
-impl PartialEq for PeTargets {
-    fn eq(&self, other: &Self) -> bool {
-        self.levels.len() == other.levels.len()
-            && self.levels.iter().zip(&other.levels).all(|(a, b)| a.to_bits() == b.to_bits())
-    }
 }
 
 /// One step of the plan.

@@ -71,7 +71,7 @@ impl Bench {
         let mut chip = chip::program(plan, &self.target, 3);
         let mut random = ChaCha8Rng::seed_from_u64(99);
         for (pe, cells) in &mut chip.conductances_us {
-            for (us, level) in cells.iter_mut().zip(&plan.targets[pe].levels) {
+            for (us, level) in cells.iter_mut().zip(plan.targets[pe].levels.iter()) {
                 let (is_stuck, is_high) = (random.random_bool(0.01), random.random_bool(0.5));
                 if is_stuck && !level.is_nan() {
                     *us = if is_high { 20.0 } else { 2.0 };
@@ -191,7 +191,7 @@ fn stages_leave_less_and_less() {
             let Written { programmed, adapted: Adapted { targets, changes } } = written;
             let plan = ExecutionPlan { targets, ..bench.plan.clone() };
             let levels = |plan: &ExecutionPlan| -> Vec<u32> {
-                plan.targets.values().flat_map(|t| &t.levels).map(|l| l.to_bits()).collect()
+                plan.targets.values().flat_map(|t| t.levels.iter()).map(|l| l.to_bits()).collect()
             };
             let own = levels(&plan);
             let changed = own.iter().zip(levels(&bench.plan)).filter(|(a, b)| *a != b).count();

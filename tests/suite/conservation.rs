@@ -166,7 +166,7 @@ proptest! {
         check_conserved(&case.compiled);
         // A chip without errors holds the targets themselves.
         for (pe, conductances) in &case.program(setting.seed).conductances_us {
-            for (found, level) in conductances.iter().zip(&case.compiled.plan.targets[pe].levels) {
+            for (found, level) in conductances.iter().zip(case.compiled.plan.targets[pe].levels.iter()) {
                 prop_assert_eq!(*found, if level.is_nan() { 0.0 } else { *level });
             }
         }

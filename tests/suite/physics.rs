@@ -45,7 +45,7 @@ fn case(target: Target) -> Case {
 fn deviations(plan: &ExecutionPlan, target: &Target, chip: &Chip) -> Vec<f64> {
     let mut deviations = Vec::new();
     for (pe, conductances) in &chip.conductances_us {
-        for (&found, &level) in conductances.iter().zip(&plan.targets[pe].levels) {
+        for (&found, &level) in conductances.iter().zip(plan.targets[pe].levels.iter()) {
             if level.is_nan() {
                 assert_eq!(found, 0.0, "a cell that was never formed");
             } else {
@@ -131,7 +131,7 @@ fn the_error_of_a_cell_does_not_depend_on_what_others_hold() {
     let mut other = plan.clone();
     for targets in other.targets.values_mut() {
         // Another network: every other cell is not used, the rest is flat.
-        for (index, level) in targets.levels.iter_mut().enumerate() {
+        for (index, level) in targets.levels.to_mut().iter_mut().enumerate() {
             *level = if index % 2 == 0 { f32::NAN } else { 3.0 };
         }
     }

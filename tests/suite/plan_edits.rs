@@ -2,6 +2,8 @@
 //! and by the runtime, with a fault that says what; what breaks none gives
 //! another result, because the runtime reads everything from the plan.
 
+use std::sync::Arc;
+
 use ohmc::compiler::CompileOptions;
 use ohmc::diagnostic::Explain;
 use ohmc::entity::{Entity, LayerId, PeId, StepId, Table, TensorId, WeightTileId};
@@ -274,7 +276,7 @@ const REFUSED: &[(&str, Edit, &str)] = &[
         plan.targets.insert(PeId(12345), targets);
     }, "no tile uses it"),
     ("a PE with a target too few", |plan| {
-        plan.targets.values_mut().next().unwrap().levels.pop();
+        plan.targets.values_mut().next().unwrap().levels.to_mut().pop();
     }, "cell targets for 120 cells"),
     ("an output that nothing makes", |plan| plan.outputs.push(TensorId(999)), "no step makes the output t999"),
     ("a digital stage that reads nothing", |plan| {
@@ -290,7 +292,7 @@ const REFUSED: &[(&str, Edit, &str)] = &[
     ("a level sum that is not that of the levels", |plan| {
         plan.layers.values_mut().next().unwrap().level_sums[0] += 1;
     }, "add up to"),
-    ("a level more", |plan| plan.layers.values_mut().next().unwrap().levels.push(0), "levels, its loops say"),
+    ("a level more", |plan| Arc::make_mut(&mut plan.layers.values_mut().next().unwrap().levels).push(0), "levels, its loops say"),
     ("a bias that is no number", |plan| {
         plan.layers.values_mut().next().unwrap().bias[0] = f32::NAN;
     }, "scales or biases are not finite"),

@@ -16,7 +16,7 @@ use crate::chip::faults::Faults;
 use crate::chip::{CellState, Chip, Converter, PeCells, Programmed};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::{Cell, Pe, Target};
+use crate::target::{Cell, Target};
 
 /// Random words set aside for one cell: far more than it draws.
 const WORDS_PER_CELL: u128 = 64;
@@ -50,24 +50,18 @@ pub(super) fn chip(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
     }
 }
 
-/// A chip whose cells and ADCs are what these targets say, in whose memory it
-/// is made.
-pub(in crate::chip) fn exact(pe: Pe, targets: BTreeMap<PeId, PeTargets>, target: &Target) -> Chip {
-    let conductance = |level: f32| match level.is_nan() {
+/// One PE of a chip whose cells and ADCs are what the plan says.
+pub(in crate::chip) fn exact(plan: &ExecutionPlan, target: &Target, pe: PeId) -> Chip {
+    let conductance = |level: &f32| match level.is_nan() {
         true => 0.0,
-        false => target.cell.conductance_us(f64::from(level)) as f32,
+        false => target.cell.conductance_us(f64::from(*level)) as f32,
     };
-    let conductances_us = targets
-        .into_par_iter()
-        .map(|(pe, mut targets)| {
-            targets.levels.iter_mut().for_each(|level| *level = conductance(*level));
-            (pe, targets.levels)
-        })
-        .collect();
+    let targets = plan.targets.get(&pe);
+    let cells = targets.map(|targets| (pe, targets.levels.iter().map(conductance).collect()));
     Chip {
-        pe,
+        pe: plan.pe,
         wires: target.wires,
-        conductances_us,
+        conductances_us: cells.into_iter().collect(),
         cell_error_us: 0.0,
         read_noise_fraction: 0.0,
         converters: BTreeMap::new(),

@@ -138,7 +138,7 @@ fn a_chip_is_the_same_for_any_number_of_threads_and_any_neighbours() {
     let mut part = whole.clone();
     part.targets.retain(|pe, _| pe.0 % 2 == 1);
     for targets in part.targets.values_mut() {
-        targets.levels.iter_mut().step_by(2).for_each(|level| *level = f32::NAN);
+        targets.levels.to_mut().iter_mut().step_by(2).for_each(|level| *level = f32::NAN);
     }
     for (pe, cells) in &pulsed(&part, &target, 9).pes {
         for index in (1..cells.states.len()).step_by(2) {
@@ -178,7 +178,7 @@ fn rounds_bring_relaxed_cells_back() {
         let chip = programmed.chip(&plan, &target, &Conditions::at_once(0));
         let mut errors = Vec::new();
         for (pe, conductances) in &chip.conductances_us {
-            for (&us, &level) in conductances.iter().zip(&plan.targets[pe].levels) {
+            for (&us, &level) in conductances.iter().zip(plan.targets[pe].levels.iter()) {
                 if !level.is_nan() {
                     errors.push(f64::from(us) - target.cell.conductance_us(f64::from(level)));
                 }

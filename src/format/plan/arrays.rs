@@ -1,6 +1,7 @@
 //! The arrays of a plan, and the plan put together from them.
 
 use std::io::{Read, Seek};
+use std::sync::Arc;
 
 use super::document::{LayerForm, PlanForm, StepForm, TileForm, plain};
 use crate::entity::{Entity, LayerId, PeId, Table, WeightTileId};
@@ -54,7 +55,10 @@ pub(super) fn add<'a>(plan: &'a ExecutionPlan, archive: &mut ArchiveWriter<'a>) 
     archive.add(CODES, move |writer| write_array(writer, &[n_tiles, 2], &codes));
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     for (&pe, targets) in &plan.targets {
-        archive.add(cells(pe), move |writer| write_array(writer, &shape, &targets.levels));
+        archive.add(cells(pe), move |writer| {
+            let levels: Vec<f32> = targets.levels.iter().copied().collect();
+            write_array(writer, &shape, &levels)
+        });
     }
 }
 
@@ -78,8 +82,8 @@ pub(super) fn plan<R: Read + Seek>(
     plan.steps = form.steps.iter().map(StepForm::step).collect();
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     for pe in plain(&form.cells) {
-        let levels = archive.read_array(&cells(pe), &shape)?;
-        plan.targets.insert(pe, PeTargets { levels });
+        let levels: Vec<f32> = archive.read_array(&cells(pe), &shape)?;
+        plan.targets.insert(pe, PeTargets { levels: levels.into() });
     }
     Ok(plan)
 }
@@ -107,7 +111,7 @@ fn id_flaws(form: &PlanForm) -> Vec<Flaw> {
 /// levels.
 fn plan_layer<R: Read + Seek>(
     form: &LayerForm,
-    shared: Option<Vec<i16>>,
+    shared: Option<Arc<Vec<i16>>>,
     archive: &mut ArchiveReader<R>,
 ) -> Result<PlanLayer, FormatError> {
     let (id, nest) = (form.id.0, form.nest());
@@ -122,7 +126,7 @@ fn plan_layer<R: Read + Seek>(
     let n_levels = n_groups.checked_mul(n_rows).and_then(|n| n.checked_mul(n_columns));
     let levels = match shared.filter(|levels| Some(levels.len()) == n_levels) {
         Some(levels) => levels,
-        None => archive.read_array(&levels(id), &[n_groups, n_rows, n_columns])?,
+        None => Arc::new(archive.read_array(&levels(id), &[n_groups, n_rows, n_columns])?),
     };
     let columns = [n_groups, n_columns];
     Ok(PlanLayer {

@@ -122,7 +122,7 @@ fn zip_of(manifest: Option<&[u8]>, entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let comment = [crate::format::archive::SEAL, &[b'0'; 64]].concat();
     zip.set_raw_comment(comment.into()).unwrap();
     let mut bytes = zip.finish().unwrap().into_inner();
-    crate::format::archive::seal(&mut bytes);
+    crate::format::archive::seal(&mut Cursor::new(&mut bytes)).unwrap();
     bytes
 }
 

@@ -97,11 +97,12 @@ fn crossbar(nest: LoopNest) -> CrossbarLayer {
     let n_columns = nest.n_groups() * nest.n_columns();
     let n_weights = n_columns * nest.n_rows();
     // Spread between -1/3 and 1/3 without order.
-    let wave =
-        |n: usize, step: f32| (0..n).map(|i| ((i as f32 * step) % 2.0 - 1.0) / 3.0).collect();
+    let wave = |n: usize, step: f32| {
+        (0..n).map(|i| ((i as f32 * step) % 2.0 - 1.0) / 3.0).collect::<Vec<f32>>()
+    };
     CrossbarLayer {
         description: "a layer".to_string(),
-        weights: wave(n_weights, 0.7),
+        weights: wave(n_weights, 0.7).into(),
         bias: wave(n_columns, 1.3),
         nest,
         codes: None,

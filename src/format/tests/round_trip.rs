@@ -135,7 +135,7 @@ proptest! {
             tile.adc.step_us = step_us;
         }
         for pe in file.plan.targets.values_mut() {
-            pe.levels.iter_mut().filter(|level| !level.is_nan()).for_each(|level| *level = cell.abs());
+            pe.levels.to_mut().iter_mut().filter(|level| !level.is_nan()).for_each(|level| *level = cell.abs());
         }
         file.preprocess.scale = Some(scale);
         file.preprocess.mean = vec![mean];

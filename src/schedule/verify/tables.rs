@@ -7,7 +7,8 @@ use super::PlanFault;
 use super::nests::nest_faults;
 use crate::entity::{LayerId, PeId, WeightTileId};
 use crate::mapping::{WeightTile, length, overlap, shared_weights};
-use crate::schedule::plan::{ExecutionPlan, PeTargets, PlanLayer, PlanTile};
+use crate::schedule::plan::{ExecutionPlan, PlanLayer, PlanTile};
+use crate::schedule::targets::PeTargets;
 
 /// Lines on one side of a PE, as targets limit them.
 const MAX_LINES: u32 = 16_384;
