@@ -17,6 +17,7 @@
 //! | `files`, `output` | reading; writing whole files or none |
 //! | `error`, `render`, `crash` | what goes wrong, how it is said, bugs of ohmc |
 //! | `points`, `picture` | what was found at each point of an exploration: kept, tabled, drawn |
+//! | `tuned`, `curves` | what a training came to, told and drawn |
 //! | `progress` | bars, for work that takes longer than a second |
 //!
 //! Results go to standard output, everything else to standard error. Exit
@@ -28,6 +29,7 @@ mod chips;
 mod compile;
 mod completions;
 mod crash;
+mod curves;
 mod energy;
 mod error;
 mod eval;
@@ -50,6 +52,8 @@ mod report;
 mod run;
 mod score;
 mod targets;
+mod tune;
+mod tuned;
 
 use std::process::ExitCode;
 
@@ -76,6 +80,7 @@ Examples:
   ohmc compile models/mcnn.onnx --target yao2020-chip --calibrate models/digits -o mcnn.plan
   ohmc program mcnn.plan -o mcnn.chip
   ohmc report mcnn.chip
+  ohmc tune mcnn.chip --data MNIST -o tuned.chip
   ohmc targets yao2020-chip > my-chip.yaml
 
 `ohmc COMMAND --help` tells more about each command.";
@@ -88,6 +93,7 @@ enum Command {
     Run(run::Run),
     Eval(eval::Eval),
     Explore(explore::Explore),
+    Tune(tune::Tune),
     Targets(targets::Targets),
     Completions(completions::Completions),
 }
@@ -118,6 +124,7 @@ impl Command {
             Self::Run(command) => command.execute(),
             Self::Eval(command) => command.execute(),
             Self::Explore(command) => command.execute(),
+            Self::Tune(command) => command.execute(),
             Self::Targets(command) => command.execute(),
             Self::Completions(command) => command.execute(),
         }

@@ -108,6 +108,18 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Loads a chip; a plan or a model is refused.
+    pub fn chip(self) -> Result<(Prepared, Programmed), CliError> {
+        self.check_files("CHIP")?;
+        let none = || CliError::NotChip { file: files::name(self.file) };
+        if !is_archive(self.file)? {
+            return Err(none());
+        }
+        let mut prepared = self.load()?;
+        let programmed = prepared.programmed.take().ok_or_else(none)?;
+        Ok((prepared, programmed))
+    }
+
     /// Compiles a model; a plan is refused.
     pub fn compile_only(self) -> Result<Prepared, CliError> {
         self.check_files("MODEL")?;
