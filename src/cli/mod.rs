@@ -11,6 +11,7 @@
 //! | `chips` | from a plan to chips, and how they are read |
 //! | `calibrate` | which inputs a model is calibrated on |
 //! | `items` | how a data set is cut into batches for a model |
+//! | `samples` | inputs to learn from, in memory |
 //! | `score`, `evaluation` | accuracies and differences of outputs, and how they are told |
 //! | `energy` | what arrays drew, told |
 //! | `filling` | how replicas were chosen, told |
@@ -50,6 +51,7 @@ mod progress;
 mod render;
 mod report;
 mod run;
+mod samples;
 mod score;
 mod targets;
 mod tune;

@@ -5,14 +5,10 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use ohmc::chip::{Conditions, Programmed};
-use ohmc::data::{DataOptions, DataSet, Part};
-use ohmc::diagnostic::Diagnostic;
 use ohmc::format::{self, ChipFile, OHMC_VERSION, PlanFile};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::tensor::Values;
-use ohmc::tuning::{
-    self, Gathering, Matching, Samples, Session, TuneOptions, Tuner, Update, choose,
-};
+use ohmc::tuning::{self, Matching, Samples, Session, TuneOptions, Tuner, Update};
 use sha2::{Digest, Sha256};
 
 use super::error::CliError;
@@ -22,8 +18,9 @@ use super::options::{
 use super::output::{self, Output};
 use super::prepare::{self, Prepared, Request};
 use super::progress::Progress;
+use super::samples::Taking;
 use super::tuned::{Calibrated, Training};
-use super::{curves, files, render};
+use super::{curves, files};
 
 /// Inputs that `--calibrate` looks at, unless said otherwise.
 const CALIBRATION_SAMPLES: u64 = 300;
@@ -82,7 +79,7 @@ pub struct Tune {
     forget: bool,
 
     /// Step along the gradient.
-    #[arg(long, value_name = "X", default_value_t = 0.1, value_parser = parse_rate)]
+    #[arg(long, value_name = "X", default_value_t = 0.3, value_parser = parse_rate)]
     rate: f64,
 
     /// Samples of a batch.
@@ -235,6 +232,12 @@ impl Tune {
         }
     }
 
+    fn taking<'a>(&'a self, prepared: &'a Prepared, amount: Option<Amount>) -> Taking<'a> {
+        let Prepared { items, preprocess, .. } = prepared;
+        let (path, labels) = (&self.data, self.labels.as_ref());
+        Taking { items, preprocess, path, labels, amount, seed: self.seed }
+    }
+
     fn check_files(&self) -> Result<(), CliError> {
         files::keep_apart(
             &[
@@ -258,7 +261,8 @@ impl Tune {
         how: How,
         results: Results,
     ) -> Result<(), CliError> {
-        let samples = self.samples(&prepared, false)?;
+        let amount = self.samples.unwrap_or(Amount::Count(CALIBRATION_SAMPLES));
+        let samples = self.taking(&prepared, Some(amount)).read(false)?;
         let started = Instant::now();
         let Prepared { plan, model, target, .. } = &mut prepared;
         let chip = programmed.chip(plan, target, &Conditions::at_once(self.seed));
@@ -290,7 +294,7 @@ impl Tune {
         programmed: &Programmed,
         results: Results,
     ) -> Result<(), CliError> {
-        let samples = self.samples(&prepared, true)?;
+        let samples = self.taking(&prepared, self.samples).read(true)?;
         let options = self.options(samples.len());
         let started = Instant::now();
         let belongs_to = match self.state {
@@ -413,66 +417,6 @@ impl Tune {
         samples.labels().iter().for_each(|label| hash.update(label.to_le_bytes()));
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
-
-    fn open(&self, prepared: &Prepared) -> Result<DataSet<'static>, CliError> {
-        let options = DataOptions {
-            part: Part::Calibration,
-            labels: self.labels.clone(),
-            preprocess: prepared.preprocess.clone(),
-            ..DataOptions::default()
-        };
-        Ok(prepared.items.open(&self.data, &options)?)
-    }
-
-    /// Reads the samples that are wanted.
-    fn samples(&self, prepared: &Prepared, labelled: bool) -> Result<Samples, CliError> {
-        /// Read at a time.
-        const AT_ONCE: usize = 256;
-        let name = || files::name(&self.data);
-        let mut data = self.open(prepared)?;
-        if labelled && !data.has_labels() {
-            return Err(CliError::NoLabels { file: name() });
-        }
-        if data.part() == Some(Part::Evaluation) {
-            let name = name();
-            let warning = Diagnostic::warning(format!("`{name}` has no training part"))
-                .at(&name, "")
-                .note("its test part is tuned on: do not evaluate on it")
-                .help("give training data to `--data`");
-            render::show_all(&[warning]);
-        }
-        let wanted = match self.calibrate {
-            Some(_) => Some(self.samples.unwrap_or(Amount::Count(CALIBRATION_SAMPLES))),
-            None => self.samples,
-        };
-        let progress = Progress::start("reading the data", data.len());
-        let chosen = match wanted {
-            None => None,
-            Some(amount) => {
-                let n = match data.len() {
-                    Some(n) => n,
-                    None => count(self.open(prepared)?, AT_ONCE)?,
-                };
-                Some(choose(n, amount.of(n), self.seed))
-            }
-        };
-        let mut gathering = Gathering::new(chosen);
-        while let Some(batch) = data.next_batch(AT_ONCE)? {
-            let labels = batch.labels.unwrap_or_default();
-            gathering.add(batch.n, &batch.inputs, if labelled { &labels } else { &[] });
-            progress.advance(batch.n as u64);
-        }
-        gathering.finish().ok_or_else(|| CliError::NoSamples { file: name() })
-    }
-}
-
-/// How many inputs there are, where a format tells only at its end.
-fn count(mut data: DataSet<'_>, at_once: usize) -> Result<u64, CliError> {
-    let mut n = 0;
-    while let Some(batch) = data.next_batch(at_once)? {
-        n += batch.n as u64;
-    }
-    Ok(n)
 }
 
 /// Writes the chip, if it is wanted.

@@ -79,8 +79,8 @@ impl Training<'_> {
                 work.set_pulses, work.reset_pulses, work.verify_reads
             ),
         );
-        let (energy_uj, time_ms) = (work.energy_pj / 1e6, work.busy_ns / 1e6);
-        line("of them", format!("{energy_uj:.3} uJ, {time_ms:.3} ms, PEs at the same time"));
+        let (energy_nj, time_us) = (work.energy_pj / 1e3, work.busy_ns / 1e3);
+        line("of them", format!("{energy_nj:.3} nJ, {time_us:.1} us, PEs at the same time"));
         line("wear", worn(&wear));
         line("took", format!("{:.2} s", self.took.as_secs_f64()));
         text

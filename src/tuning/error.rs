@@ -120,6 +120,7 @@ impl Explain for TuneError {
             Self::Label { sample, label, n_classes } => Diagnostic::error(format!(
                 "sample {sample} has the label {label}, the model has {n_classes} classes"
             ))
+            .note("samples are counted among those that are taken, from 0")
             .help("give the labels that belong to this model with `--labels`"),
             Self::TooFew { n, n_held_out } => {
                 Diagnostic::error(format!("{n} samples, of which {n_held_out} are held out"))

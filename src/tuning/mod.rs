@@ -21,6 +21,7 @@
 //! | `way` | from the scores back to the tuned layers |
 //! | `product`, `rules` | backward rules of crossbar layers, of digital ones |
 //! | `cells` | from wanted changes of weights to pulses on cells |
+//! | `division` | which layers and steps have to do with tuned cells |
 //! | `tuner` | one batch: forward, backward, pulses |
 //! | `session` | all batches, held-out samples, when to stop; what it takes to go on later |
 //! | `randomise` | weights lost, to be won back |
@@ -33,6 +34,7 @@
 
 mod calibrate;
 mod cells;
+mod division;
 mod error;
 mod loss;
 mod product;
@@ -101,7 +103,7 @@ impl Default for TuneOptions {
             // The change of the paper's first account.
             update: Update::Threshold { least_us: 1.5 },
             carry: true,
-            rate: 0.1,
+            rate: 0.3,
             n_batch: 100,
             n_batches: 300,
             n_held_out: 0,
