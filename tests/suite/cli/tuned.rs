@@ -56,7 +56,7 @@ fn a_tuned_chip_takes_the_place_of_the_other() {
 #[test]
 fn a_training_that_was_killed_goes_on_to_the_same_bytes() {
     let desk = desk();
-    let tune = format!("{TUNE} --batches 60 --hold-out 30");
+    let tune = format!("{TUNE} --batches 30 --hold-out 30");
     assert!(desk.ohmc(&format!("{tune} --threads 1 -o whole.chip")).status.success());
     let part = format!("{tune} --state part.state -o part.chip");
     let mut killed = Command::new(assert_cmd::cargo::cargo_bin!("ohmc"))
