@@ -25,6 +25,7 @@
 //! | [`runtime`] | plan, chip, data | outputs; [`Reference`], the integer oracle | |
 //! | [`adapt`] | plan, cells known to be off | targets that make up for them | `--adapt` |
 //! | [`compiler`] | | the pipeline, read top to bottom | |
+//! | [`tuning`] | chip, inputs, labels | the same chip, trained by pulses; or set right without labels | `ohmc report` of a `.chip` |
 //! | [`fit`] | a bound on what is lost | bits of every layer, by compiling and looking | |
 //!
 //! Around it: [`target`] (chip descriptions), [`data`] (data sets in, arrays
@@ -108,6 +109,7 @@ pub mod schedule;
 pub mod target;
 pub mod tensor;
 pub mod timing;
+pub mod tuning;
 
 pub use chip::Chip;
 pub use compiler::{Calibrator, CompileOptions, Compiled, compile};

@@ -5,7 +5,7 @@
 use std::f64::consts::{LN_2, SQRT_2};
 
 /// The natural logarithm of a positive, finite number that is not denormal.
-pub(super) fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     const FRACTION: u64 = (1 << 52) - 1;
     let bits = x.to_bits();
     let mut exponent = (bits >> 52) as i64 - 1023;
@@ -24,7 +24,7 @@ pub(super) fn ln(x: f64) -> f64 {
 
 /// The exponential function between -700 and 700; beyond, that of the nearer
 /// end.
-pub(super) fn exp(x: f64) -> f64 {
+pub(crate) fn exp(x: f64) -> f64 {
     let x = x.clamp(-700.0, 700.0);
     let doublings = (x / LN_2).round_ties_even();
     let rest = x - doublings * LN_2;

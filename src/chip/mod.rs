@@ -37,9 +37,12 @@ pub use kernel::{
     Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
 };
 pub(crate) use kernel::{Instructions, Simd, Task};
+pub(crate) use math::{exp, ln};
 pub use noise::{ReadNoise, normals};
 pub use programmed::{CellState, PeCells, Programmed, Work};
-pub use programming::{ProgramError, ProgramOptions, program, write};
+pub use programming::{
+    CellChange, CellChanges, ProgramError, ProgramOptions, Rewriter, program, write,
+};
 
 use std::collections::BTreeMap;
 

@@ -124,14 +124,14 @@ pub struct Work {
 
 impl Work {
     /// Adds what is done at the same time, on another PE.
-    fn beside(&mut self, other: &Self) {
+    pub(crate) fn beside(&mut self, other: &Self) {
         let busy_ns = self.busy_ns.max(other.busy_ns);
         self.after(other);
         self.busy_ns = busy_ns;
     }
 
     /// Adds what is done afterwards.
-    fn after(&mut self, other: &Self) {
+    pub(crate) fn after(&mut self, other: &Self) {
         self.forming_pulses += other.forming_pulses;
         self.set_pulses += other.set_pulses;
         self.reset_pulses += other.reset_pulses;

@@ -37,6 +37,10 @@ pub(super) enum Purpose {
     Converter = 8,
     /// What measuring it draws.
     ConverterReadings = 9,
+    /// What pulses do to a chip in use.
+    TuningPulses = 10,
+    /// How its cells relax then.
+    TuningRelaxation = 11,
 }
 
 /// The streams of one purpose of a PE's cells, or lines.

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ohmc::format::PlanFile;
 use ohmc::timing::TimingOptions;
 use ohmc::{mapping, quantize, refine, schedule};
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use super::files;
 use super::made::Made;
 use super::options::{Compilation, Format, Preprocessing, Threads};
 use super::output::{self, Output, counted};
-use super::prepare::{self, Prepared, Request};
+use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 
 /// Compile a model for a chip
@@ -124,12 +123,7 @@ impl Compile {
 
 fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
     let _progress = Progress::start("writing the plan", None);
-    let text = prepared.model.canonical_text();
-    let preprocess = prepare::to_form(&prepared.preprocess);
-    let Prepared { source, options, target, plan, model, made, .. } = prepared;
-    // What was made of the model goes before its bytes come again.
-    drop((model, made));
-    let plan = PlanFile::new(source.read()?, options, preprocess, target, plan, &text);
+    let plan = prepared.into_plan_file()?;
     output.finish_by(|file| plan.write_into(file))
 }
 

@@ -13,6 +13,7 @@ use ohmc::frontend::FrontendError;
 use ohmc::mapping::MappingError;
 use ohmc::runtime::RunError;
 use ohmc::target::{TargetError, builtin_names};
+use ohmc::tuning::TuneError;
 use thiserror::Error;
 
 use super::crash::Crash;
@@ -33,6 +34,8 @@ pub enum CliError {
     Run(#[from] RunError),
     /// A chip that cannot be programmed.
     Program(#[from] ProgramError),
+    /// A chip that cannot be tuned.
+    Tune(#[from] TuneError),
     /// A model that does not compile for a target.
     Compile {
         /// Why.
@@ -115,6 +118,21 @@ pub enum CliError {
     /// A chip where a plan or a model is needed.
     IsChip {
         /// The chip.
+        file: String,
+    },
+    /// A plan or a model where a chip is needed.
+    NotChip {
+        /// The file.
+        file: String,
+    },
+    /// Data without labels, to be learned from.
+    NoLabels {
+        /// The data.
+        file: String,
+    },
+    /// Data of which none is taken.
+    NoSamples {
+        /// The data.
         file: String,
     },
     /// Options that make a chip, for one that is made already.
@@ -294,6 +312,7 @@ impl Explain for CliError {
             Self::Data(error) => error.diagnostics(),
             Self::Run(error) => error.diagnostics(),
             Self::Program(error) => error.diagnostics(),
+            Self::Tune(error) => error.diagnostics(),
             Self::Compile { error, model, target, floorplan } => {
                 let places = places(error, model, target, floorplan.as_deref());
                 let placed = |diagnostic: Diagnostic| {
@@ -379,6 +398,22 @@ impl CliError {
                 Diagnostic::error(format!("`{file}` is a chip, programmed already"))
                     .at(file, "")
                     .help("program the plan that it was made from, with another `--seed`")
+            }
+            Self::NotChip { file } => {
+                Diagnostic::error(format!("`{file}` is not a chip"))
+                    .at(file, "")
+                    .note("what is tuned is what cells hold, so they must have been written")
+                    .help("program one with `ohmc program PLAN|MODEL -o X.chip`")
+            }
+            Self::NoLabels { file } => {
+                Diagnostic::error("there are no labels to learn from")
+                    .at(file, "no labels")
+                    .help("give them with `--labels`, or take `--calibrate`, which needs none")
+            }
+            Self::NoSamples { file } => {
+                Diagnostic::error("there are no samples to tune on")
+                    .at(file, "")
+                    .help("give more data, or take more of it with `--samples`")
             }
             Self::Programmed { file, options } => {
                 let (options, verb) = (list(options), if options.len() > 1 { "do" } else { "does" });

@@ -11,12 +11,14 @@
 //! | `chips` | from a plan to chips, and how they are read |
 //! | `calibrate` | which inputs a model is calibrated on |
 //! | `items` | how a data set is cut into batches for a model |
+//! | `samples` | inputs to learn from, in memory |
 //! | `score`, `evaluation` | accuracies and differences of outputs, and how they are told |
 //! | `energy` | what arrays drew, told |
 //! | `filling` | how replicas were chosen, told |
 //! | `files`, `output` | reading; writing whole files or none |
 //! | `error`, `render`, `crash` | what goes wrong, how it is said, bugs of ohmc |
 //! | `points`, `picture` | what was found at each point of an exploration: kept, tabled, drawn |
+//! | `tuned`, `curves` | what a training came to, told and drawn |
 //! | `progress` | bars, for work that takes longer than a second |
 //!
 //! Results go to standard output, everything else to standard error. Exit
@@ -28,6 +30,7 @@ mod chips;
 mod compile;
 mod completions;
 mod crash;
+mod curves;
 mod energy;
 mod error;
 mod eval;
@@ -48,9 +51,12 @@ mod progress;
 mod render;
 mod report;
 mod run;
+mod samples;
 mod score;
 mod source;
 mod targets;
+mod tune;
+mod tuned;
 
 use std::process::ExitCode;
 
@@ -77,6 +83,7 @@ Examples:
   ohmc compile models/mcnn.onnx --target yao2020-chip --calibrate models/digits -o mcnn.plan
   ohmc program mcnn.plan -o mcnn.chip
   ohmc report mcnn.chip
+  ohmc tune mcnn.chip --data MNIST -o tuned.chip
   ohmc targets yao2020-chip > my-chip.yaml
 
 `ohmc COMMAND --help` tells more about each command.";
@@ -89,6 +96,7 @@ enum Command {
     Run(run::Run),
     Eval(eval::Eval),
     Explore(explore::Explore),
+    Tune(tune::Tune),
     Targets(targets::Targets),
     Completions(completions::Completions),
 }
@@ -119,6 +127,7 @@ impl Command {
             Self::Run(command) => command.execute(),
             Self::Eval(command) => command.execute(),
             Self::Explore(command) => command.execute(),
+            Self::Tune(command) => command.execute(),
             Self::Targets(command) => command.execute(),
             Self::Completions(command) => command.execute(),
         }

@@ -16,16 +16,16 @@ const BOTTOM: f64 = 60.0;
 
 /// Values along an axis, and where they are drawn.
 #[derive(Debug, Clone, Copy)]
-struct Axis {
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
+pub(super) struct Axis {
+    pub low: f64,
+    pub high: f64,
+    pub from: f64,
+    pub to: f64,
 }
 
 impl Axis {
     /// An axis over some values, with room at both ends.
-    fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+    pub fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite()) {
             (low, high) = (low.min(value), high.max(value));
@@ -37,12 +37,12 @@ impl Axis {
         Self { low: low - room, high: high + room, from, to }
     }
 
-    fn place(&self, value: f64) -> f64 {
+    pub fn place(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
     /// Round values, about five of them.
-    fn ticks(&self) -> Vec<f64> {
+    pub fn ticks(&self) -> Vec<f64> {
         let wanted = (self.high - self.low) / 5.0;
         let mut step = 1.0;
         while step > wanted {
@@ -155,7 +155,7 @@ fn words(point: &Point, (x, value_x): (Figure, f64), (y, value_y): (Figure, f64)
     format!("{}: {} {}, {} {}", at.join(" "), x.title(), shown(value_x), y.title(), shown(value_y))
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -9,7 +9,7 @@ use ohmc::compiler::{self, CompileOptions, Compiled};
 use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::fit::{self, FitError};
-use ohmc::format::{self, PlanOrChip, PreprocessForm};
+use ohmc::format::{self, PlanFile, PlanOrChip, PreprocessForm};
 use ohmc::frontend::{self, Decoded, FrontendOptions, Model};
 use ohmc::mapping::{Floorplan, MappingOptions};
 use ohmc::quantize::Calibration;
@@ -107,6 +107,18 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Loads a chip; a plan or a model is refused.
+    pub fn chip(self) -> Result<(Prepared, Programmed), CliError> {
+        self.check_files("CHIP")?;
+        let none = || CliError::NotChip { file: files::name(self.file) };
+        if !is_archive(self.file)? {
+            return Err(none());
+        }
+        let mut prepared = self.load()?;
+        let programmed = prepared.programmed.take().ok_or_else(none)?;
+        Ok((prepared, programmed))
+    }
+
     /// Compiles a model; a plan is refused.
     pub fn compile_only(self) -> Result<Prepared, CliError> {
         self.check_files("MODEL")?;
@@ -149,7 +161,7 @@ impl<'a> Request<'a> {
         let preprocess = from_form(&stored.preprocess);
         self.preprocessing.agreed(&preprocess, &file)?;
         let items = Items::new(&model);
-        let format::PlanFile { model: files, options, target, plan, .. } = stored;
+        let PlanFile { model: files, options, target, plan, .. } = stored;
         let source = ModelSource::Held(files);
         let (calibration, made) = (Calibration::default(), None);
         Ok(Prepared {
@@ -310,6 +322,16 @@ impl Prepared {
         })
     }
 
+    /// The plan as a file has it; all else is dropped before the model's bytes
+    /// come again.
+    pub fn into_plan_file(self) -> Result<PlanFile, CliError> {
+        let text = self.model.canonical_text();
+        let preprocess = to_form(&self.preprocess);
+        let Self { source, options, target, plan, model, made, .. } = self;
+        drop((model, made));
+        Ok(PlanFile::new(source.read()?, options, preprocess, target, plan, &text))
+    }
+
     /// The signed levels of a pair: 15 where a cell has 8.
     pub fn n_levels(&self) -> u32 {
         2 * u32::from(self.target.cell.max_level()) + 1
@@ -390,7 +412,7 @@ fn warn_of_no_arrays(model: &Model, file: &str) {
 }
 
 /// Preprocessing as a plan keeps it.
-pub fn to_form(preprocess: &Preprocess) -> PreprocessForm {
+fn to_form(preprocess: &Preprocess) -> PreprocessForm {
     PreprocessForm {
         scale: preprocess.scale,
         mean: preprocess.mean.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ohmc::adapt::{Adapted, Changes};
 use ohmc::chip::{Conditions, ProgramOptions, Programmed};
-use ohmc::format::{ChipFile, PlanFile};
+use ohmc::format::ChipFile;
 use ohmc::report;
 use ohmc::target::Override;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::chips::Knowing;
 use super::error::CliError;
 use super::options::{Compilation, Format, Preprocessing, Seed, Threads};
 use super::output::{self, Output};
-use super::prepare::{self, Prepared, Request};
+use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 use super::{chips, files};
 
@@ -193,12 +193,7 @@ impl Program {
 
 fn keep(prepared: Prepared, programmed: Programmed, output: Output) -> Result<(), CliError> {
     let _progress = Progress::start("writing the chip", None);
-    let text = prepared.model.canonical_text();
-    let preprocess = prepare::to_form(&prepared.preprocess);
-    let Prepared { source, options, target, plan, model, made, .. } = prepared;
-    // What was made of the model goes before its bytes come again.
-    drop((model, made));
-    let plan = PlanFile::new(source.read()?, options, preprocess, target, plan, &text);
+    let plan = prepared.into_plan_file()?;
     let chip = ChipFile { plan, programmed };
     output.finish_by(|file| chip.write_into(file))
 }

@@ -67,11 +67,13 @@ pub enum Kind {
     Chip,
     /// Statistics of a model's activations.
     Calibration,
+    /// The state of a training on a chip.
+    Tuning,
 }
 
 impl Kind {
     /// Every kind.
-    pub(super) const ALL: [Self; 3] = [Self::Plan, Self::Chip, Self::Calibration];
+    pub(super) const ALL: [Self; 4] = [Self::Plan, Self::Chip, Self::Calibration, Self::Tuning];
 
     /// The name that stands in the manifest.
     pub fn id(self) -> &'static str {
@@ -79,13 +81,14 @@ impl Kind {
             Self::Plan => "ohmc-plan",
             Self::Chip => "ohmc-chip",
             Self::Calibration => "ohmc-calibration",
+            Self::Tuning => "ohmc-tuning",
         }
     }
 
     /// The format version that this ohmc writes, and the newest that it reads.
     pub fn version(self) -> u32 {
         match self {
-            Self::Plan | Self::Chip | Self::Calibration => 1,
+            Self::Plan | Self::Chip | Self::Calibration | Self::Tuning => 1,
         }
     }
 
@@ -95,6 +98,7 @@ impl Kind {
             Self::Plan => "plan.json",
             Self::Chip => "chip.json",
             Self::Calibration => "calibration.json",
+            Self::Tuning => "tuning.json",
         }
     }
 }
@@ -105,6 +109,7 @@ impl fmt::Display for Kind {
             Self::Plan => "a plan",
             Self::Chip => "a programmed chip",
             Self::Calibration => "a stored calibration",
+            Self::Tuning => "the state of a training",
         })
     }
 }

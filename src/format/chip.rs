@@ -61,10 +61,11 @@ struct ChipForm {
     pes: Vec<PeForm>,
 }
 
+/// What writing the cells of a PE took.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PeForm {
-    id: Id<PeId>,
+pub(super) struct PeForm {
+    pub id: Id<PeId>,
     forming_pulses: u64,
     set_pulses: u64,
     reset_pulses: u64,
@@ -130,7 +131,7 @@ impl PlanOrChip {
         let plan = PlanFile::read_entries(&mut archive)?;
         let programmed = match archive.kind() {
             Kind::Chip => Some(read_programmed(&plan.plan, &mut archive)?),
-            Kind::Plan | Kind::Calibration => None,
+            Kind::Plan | Kind::Calibration | Kind::Tuning => None,
         };
         archive.finish()?;
         Ok(Self { plan, programmed })
@@ -150,7 +151,7 @@ impl ChipForm {
 }
 
 impl PeForm {
-    fn of(id: PeId, work: &Work) -> Self {
+    pub fn of(id: PeId, work: &Work) -> Self {
         Self {
             id: Id(id),
             forming_pulses: work.forming_pulses,
@@ -162,7 +163,7 @@ impl PeForm {
         }
     }
 
-    fn work(&self) -> Work {
+    pub fn work(&self) -> Work {
         Work {
             forming_pulses: self.forming_pulses,
             set_pulses: self.set_pulses,
@@ -216,7 +217,7 @@ fn read_programmed<R: Read + Seek>(
 }
 
 /// What of a PE's cells cannot be.
-fn cell_flaws(id: PeId, cells: &PeCells, targets: &PeTargets) -> Vec<Flaw> {
+pub(super) fn cell_flaws(id: PeId, cells: &PeCells, targets: &PeTargets) -> Vec<Flaw> {
     let sound = |us: &f32| (0.0..=CONDUCTANCE_US_MAX).contains(us);
     let used = targets.levels.iter().map(|level| !level.is_nan());
     let agree = used.eq(cells.states.iter().map(|&state| state != CellState::Unused));

@@ -97,6 +97,11 @@ pub enum FormatError {
         /// The tract of this ohmc.
         here: String,
     },
+    /// The state of another training.
+    OtherTuning {
+        /// File.
+        file: String,
+    },
     /// Something that the format cannot hold.
     Write {
         /// What was to be written.
@@ -174,6 +179,7 @@ impl Explain for FormatError {
                         Kind::Plan => "give a file that `ohmc compile MODEL -o X.plan` wrote",
                         Kind::Chip => "give a file that `ohmc program PLAN -o X.chip` wrote",
                         Kind::Calibration => "give a file that `--save-calibration` wrote",
+                        Kind::Tuning => "give `--state` a new file, or one that it wrote",
                     },
                 ),
             ],
@@ -237,6 +243,12 @@ impl Explain for FormatError {
                     .note(format!("made by ohmc {ohmc} with tract {made_with}; here it is {here}"))
                     .help(format!("compile the model again, or run the plan with ohmc {ohmc}")),
             ],
+            Self::OtherTuning { file } => vec![
+                Diagnostic::error(format!("`{file}` is the state of another training"))
+                    .at(file, Kind::Tuning.document())
+                    .note("chip, data, options or ohmc were others")
+                    .help("give `--state` a new file, or the options that it was begun with"),
+            ],
             Self::Write { kind, reason } => vec![
                 Diagnostic::error(format!("{kind} cannot be written"))
                     .note(reason.clone())
@@ -258,6 +270,7 @@ fn make_again(kind: Kind) -> &'static str {
         Kind::Calibration => {
             "make one with `ohmc compile MODEL --calibrate DATA --save-calibration`"
         }
+        Kind::Tuning => "give `--state` a new file, or one that it wrote",
     }
 }
 

@@ -10,6 +10,7 @@
 //!               levels/*.npy  scales/*.npy  bias/*.npy  adc/*.npy  cells/*.npy
 //! X.chip        the entries of a plan, then chip.json  chip/*/*.npy
 //! calibration   MANIFEST.json  calibration.json  histogram/*.npy  samples/*.npy
+//! training      MANIFEST.json  tuning.json  batches/*.npy  cells/*/*.npy ...
 //! ```
 //!
 //! What is promised: reading back what was written gives the same thing to the
@@ -29,6 +30,7 @@ mod npy;
 mod plan;
 mod reader;
 mod text;
+mod tuning;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ pub use error::{Damage, Flaw, FormatError};
 pub use npy::{Element, read_array, write_array};
 pub use plan::{PlanFile, PreprocessForm};
 pub use reader::ArchiveReader;
+pub use tuning::{read_tuning, write_tuning};
 
 /// The version of this ohmc, as it stands in files.
 pub const OHMC_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -25,7 +25,7 @@ use crate::chip::{Chip, Driven, Pattern, PatternMap, ReadNoise, TileKernel, line
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::graph::unflatten;
 use crate::mapping::WeightTile;
-use crate::schedule::{ExecutionPlan, PlanLayer, Plane, StepKind};
+use crate::schedule::{ExecutionPlan, PlanLayer, PlanTile, Plane, StepKind};
 
 /// A crossbar layer on a chip, ready to be driven.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ pub(super) struct Crossbar<'a> {
 #[derive(Debug)]
 struct Tile {
     kernel: TileKernel,
+    id: WeightTileId,
     pe: PeId,
     /// In levels of a weight times code steps.
     levels_per_code: f64,
@@ -123,6 +124,7 @@ impl<'a> Crossbar<'a> {
                 let of_tile = waves.iter().filter(|(_, tiles, _)| tiles.contains(&tile));
                 Ok(Tile {
                     kernel,
+                    id: tile,
                     pe: place.pe,
                     levels_per_code: adc.step_us / plan.level_us
                         * layer.slice_factor(place.slice) as f64,
@@ -146,6 +148,25 @@ impl<'a> Crossbar<'a> {
             seed: chip.seed,
             activity: None,
         })
+    }
+
+    /// Tabulates the tiles anew, whose cells have changed; all else stays.
+    ///
+    /// # Errors
+    ///
+    /// The chip lacks cells of a tile.
+    pub(super) fn retabulate(&mut self, plan: &ExecutionPlan, chip: &Chip) -> Result<(), RunError> {
+        self.tiles.par_iter_mut().try_for_each(|tile| {
+            let PlanTile { place, adc } = &plan.tiles[tile.id];
+            let kernel = tile.kernel.retabulated(chip, place, adc, plan.subtract);
+            tile.kernel = kernel.ok_or(RunError::WrongChip { tile: tile.id })?;
+            Ok(())
+        })
+    }
+
+    /// The layer.
+    pub(super) fn id(&self) -> LayerId {
+        self.id
     }
 
     /// Counts the bits of every input from now on.

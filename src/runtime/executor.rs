@@ -1,6 +1,7 @@
 //! Interprets an execution plan on a chip.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::activity::ArrayEnergy;
 use super::crossbar::Crossbar;
@@ -8,7 +9,7 @@ use super::digital::{Cut, Value};
 use super::layout::Layout;
 use super::{RunError, n_batch};
 use crate::chip::Chip;
-use crate::entity::{Entity, StepId, TensorId};
+use crate::entity::{Entity, LayerId, StepId, TensorId};
 use crate::frontend::{Model, ModelInput};
 use crate::schedule::{self, ExecutionPlan, Step, StepKind};
 use crate::target::Cell;
@@ -26,11 +27,14 @@ pub struct Executor<'a> {
     last_reads: BTreeMap<StepId, Vec<TensorId>>,
 }
 
-/// What steps hand to each other for one batch.
-struct State {
-    tensors: BTreeMap<TensorId, Value>,
-    n_batch: usize,
-    first_input: u64,
+/// What steps hand to each other for one batch. A copy shares the values, so
+/// that what has been run need not be run again.
+#[derive(Debug, Clone)]
+pub(crate) struct Flow {
+    pub tensors: BTreeMap<TensorId, Value>,
+    pub n_batch: usize,
+    /// Number of the first input, which keys its noise.
+    pub first_input: u64,
 }
 
 impl<'a> Executor<'a> {
@@ -113,14 +117,8 @@ impl<'a> Executor<'a> {
     /// The inputs do not fit the model, or values that are not finite reach an
     /// array.
     pub fn run(&self, inputs: &[Tensor], first_input: u64) -> Result<Vec<Tensor>, RunError> {
-        let n_batch = n_batch(&self.inputs, inputs)?;
-        let mut state = State { tensors: BTreeMap::new(), n_batch, first_input };
-        for (&id, input) in self.plan.inputs.iter().zip(inputs) {
-            state.tensors.insert(id, Value::from_array(input)?);
-        }
-        for (id, step) in self.plan.steps.iter() {
-            self.step(id, step, &mut state)?;
-        }
+        let mut flow = self.start(inputs, first_input)?;
+        self.advance(&mut flow, 0..self.plan.steps.len(), &BTreeSet::new())?;
         let missing = |tensor| RunError::MissingTensor {
             step: StepId::from_index(self.plan.steps.len()),
             tensor,
@@ -128,28 +126,83 @@ impl<'a> Executor<'a> {
         self.plan
             .outputs
             .iter()
-            .map(|&t| Ok(state.tensors.get(&t).ok_or_else(|| missing(t))?.to_array()?))
+            .map(|&t| Ok(flow.tensors.get(&t).ok_or_else(|| missing(t))?.to_array()?))
             .collect()
     }
 
-    fn step(&self, id: StepId, step: &Step, state: &mut State) -> Result<(), RunError> {
-        let tensor = |tensor: TensorId, state: &State| {
-            let value = state.tensors.get(&tensor).cloned();
+    /// A batch before its first step.
+    ///
+    /// # Errors
+    ///
+    /// The inputs do not fit the model.
+    pub(crate) fn start(&self, inputs: &[Tensor], first_input: u64) -> Result<Flow, RunError> {
+        let n_batch = n_batch(&self.inputs, inputs)?;
+        let mut flow = Flow { tensors: BTreeMap::new(), n_batch, first_input };
+        for (&id, input) in self.plan.inputs.iter().zip(inputs) {
+            flow.tensors.insert(id, Value::from_array(input)?);
+        }
+        Ok(flow)
+    }
+
+    /// Takes a batch through some steps, by their numbers; tensors that are to
+    /// be kept outlive their last reader.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub(crate) fn advance(
+        &self,
+        flow: &mut Flow,
+        steps: Range<usize>,
+        kept: &BTreeSet<TensorId>,
+    ) -> Result<(), RunError> {
+        for (id, step) in self.plan.steps.iter().take(steps.end).skip(steps.start) {
+            self.step(id, step, flow, kept)?;
+        }
+        Ok(())
+    }
+
+    /// Tabulates layers anew after cells of theirs have changed. `chip` is the
+    /// one that this was made for, with those changes.
+    ///
+    /// # Errors
+    ///
+    /// The chip lacks cells of the plan.
+    pub(crate) fn retabulate(
+        &mut self,
+        chip: &Chip,
+        layers: &BTreeSet<LayerId>,
+    ) -> Result<(), RunError> {
+        let (plan, chip) = (self.plan, &*chip.effective(self.plan));
+        let mut changed = self.crossbars.values_mut().filter(|own| layers.contains(&own.id()));
+        changed.try_for_each(|crossbar| crossbar.retabulate(plan, chip))
+    }
+
+    fn step(
+        &self,
+        id: StepId,
+        step: &Step,
+        flow: &mut Flow,
+        kept: &BTreeSet<TensorId>,
+    ) -> Result<(), RunError> {
+        let tensor = |tensor: TensorId, flow: &Flow| {
+            let value = flow.tensors.get(&tensor).cloned();
             value.ok_or(RunError::MissingTensor { step: id, tensor })
         };
         // What nobody reads later is handed over, so that a digital stage may
         // work in place.
-        let forget = |state: &mut State| {
-            for tensor in self.last_reads.get(&id).into_iter().flatten() {
-                state.tensors.remove(tensor);
+        let forget = |flow: &mut Flow| {
+            let last = self.last_reads.get(&id).into_iter().flatten();
+            for tensor in last.filter(|tensor| !kept.contains(tensor)) {
+                flow.tensors.remove(tensor);
             }
         };
         match &step.kind {
             StepKind::Digital { inputs, outputs } => {
-                let values = inputs.iter().map(|&t| tensor(t, state)).collect::<Result<_, _>>()?;
-                forget(state);
-                let results = self.cuts[&id].run(values, state.n_batch)?;
-                state.tensors.extend(outputs.iter().copied().zip(results));
+                let values = inputs.iter().map(|&t| tensor(t, flow)).collect::<Result<_, _>>()?;
+                forget(flow);
+                let results = self.cuts[&id].run(values, flow.n_batch)?;
+                flow.tensors.extend(outputs.iter().copied().zip(results));
             }
             // The codes and sums between these steps are only read by the sum
             // of their layer, which therefore works them off, block of
@@ -157,10 +210,10 @@ impl<'a> Executor<'a> {
             StepKind::Encode { .. } | StepKind::Waves { .. } => {}
             StepKind::Sum { .. } => {
                 let crossbar = &self.crossbars[&id];
-                let input = tensor(crossbar.input(), state)?;
-                forget(state);
-                let result = crossbar.run(&input, state.n_batch, state.first_input)?;
-                state.tensors.insert(crossbar.output(), result);
+                let input = tensor(crossbar.input(), flow)?;
+                forget(flow);
+                let result = crossbar.run(&input, flow.n_batch, flow.first_input)?;
+                flow.tensors.insert(crossbar.output(), result);
             }
         }
         Ok(())

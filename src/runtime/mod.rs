@@ -24,6 +24,7 @@ pub use batch::batch_size;
 pub(crate) use batch::{largest_tensor, n_batch};
 pub use error::RunError;
 pub use executor::Executor;
+pub(crate) use executor::Flow;
 pub(crate) use layout::{numbered, offsets, run_codes, strides};
 pub use reference::Reference;
 pub use stream::{Inputs, Model as FloatModel, Runs, for_each_batch};

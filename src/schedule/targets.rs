@@ -73,6 +73,11 @@ impl Levels {
         (0..self.len()).map(|index| &self[index])
     }
 
+    /// All in order, in memory of their own.
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.iter().copied().collect()
+    }
+
     /// Sets a cell's level.
     ///
     /// # Panics
@@ -88,7 +93,7 @@ impl Levels {
     /// All, to be changed in any way.
     pub fn to_mut(&mut self) -> &mut Vec<f32> {
         if let Form::Whole(_) = self.0 {
-            self.0 = Form::Exact(self.iter().copied().collect());
+            self.0 = Form::Exact(self.to_vec());
         }
         match &mut self.0 {
             Form::Exact(levels) => levels,

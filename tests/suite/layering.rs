@@ -83,6 +83,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
+    (
+        "tuning",
+        &[
+            "chip",
+            "diagnostic",
+            "entity",
+            "frontend",
+            "graph",
+            "mapping",
+            "quantize",
+            "runtime",
+            "schedule",
+            "target",
+            "tensor",
+        ],
+    ),
     ("report", &["chip", "entity", "graph", "mapping", "quantize", "schedule", "target", "timing"]),
     (
         "format",
@@ -97,6 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "schedule",
             "target",
             "tensor",
+            "tuning",
         ],
     ),
 ];

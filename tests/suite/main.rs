@@ -34,5 +34,6 @@ mod plan_edits;
 mod rounding;
 mod snapshots;
 mod timing;
+mod tuning;
 mod wires;
 mod zoo;

@@ -205,6 +205,22 @@ impl TileKernel {
         Some(Self { measured, ..kernel })
     }
 
+    /// The same tile, whose cells hold what this chip says; lines are bundled
+    /// as before.
+    ///
+    /// `None` if the chip has no such PE or the tile leaves it.
+    pub fn retabulated(
+        &self,
+        chip: &Chip,
+        place: &WeightTile,
+        adc: &AdcSetting,
+        subtract: Subtract,
+    ) -> Option<Self> {
+        let bundle = |group: &Group| Bundle { lines: group.lines.clone(), offset: group.offset };
+        let bundles = self.groups.iter().map(bundle).collect();
+        Self::with_bundles(chip, place, adc, subtract, bundles)
+    }
+
     /// A tile in the finest integers, to ask for its currents, which are those
     /// before any ADC.
     pub(super) fn finest(

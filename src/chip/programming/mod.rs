@@ -13,8 +13,10 @@
 //! | `table` | what a pulse does, as measured |
 //! | `device` | what a pulse does, by any model |
 //! | `verify` | pulses and readings in turn |
+//! | `rewrite` | cells of a chip in use, changed |
 
 mod device;
+mod rewrite;
 mod statistics;
 mod table;
 #[cfg(test)]
@@ -31,6 +33,7 @@ use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Pulses, Target};
+pub use rewrite::{CellChange, CellChanges, Rewriter};
 pub(super) use statistics::exact;
 use verify::{PeStreams, Tally, Writer};
 

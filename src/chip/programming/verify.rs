@@ -18,17 +18,17 @@ use crate::target::{Cell, Forming, Gate, Pulses, Recipe, Target};
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     target: &'a Target,
-    cell: &'a Cell,
-    pulses: Pulses,
-    model: DeviceModel,
+    pub cell: &'a Cell,
+    pub pulses: Pulses,
+    pub model: DeviceModel,
 }
 
 /// The streams of a PE's cells.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeStreams {
-    devices: Streams,
-    pulses: Streams,
-    relaxation: Streams,
+    pub devices: Streams,
+    pub pulses: Streams,
+    pub relaxation: Streams,
 }
 
 impl PeStreams {
@@ -67,13 +67,13 @@ pub(super) struct Written {
 }
 
 /// A cell that is being written.
-struct Cursor<'t> {
-    device: Device,
-    random: Stream,
-    us: f64,
+pub(super) struct Cursor<'t> {
+    pub device: Device,
+    pub random: Stream,
+    pub us: f64,
     /// It does not change, whatever is done.
-    stuck: bool,
-    tally: &'t mut Tally,
+    pub stuck: bool,
+    pub tally: &'t mut Tally,
 }
 
 impl<'a> Writer<'a> {
@@ -149,7 +149,7 @@ impl<'a> Writer<'a> {
     }
 
     /// One round: pulses used, and whether the cell is within the tolerance.
-    fn write_once(&self, cursor: &mut Cursor<'_>, goal_us: f64) -> (u32, bool) {
+    pub fn write_once(&self, cursor: &mut Cursor<'_>, goal_us: f64) -> (u32, bool) {
         match &self.pulses.recipe {
             Recipe::Identical => self.identical(cursor, goal_us),
             Recipe::GateRamped(gate) => self.ramped(gate, cursor, goal_us),
@@ -233,7 +233,7 @@ impl<'a> Writer<'a> {
 impl Cursor<'_> {
     /// Takes the cell where a pulse brings it.
     #[inline]
-    fn pulse(&mut self, operation: Operation, after_us: f64) {
+    pub fn pulse(&mut self, operation: Operation, after_us: f64) {
         let after_us = if self.stuck { self.us } else { after_us };
         let nth = operation as usize;
         self.tally.pulses[nth] += 1;

@@ -6,14 +6,13 @@ mod parse;
 
 pub use compilation::{Compilation, VARIABLE};
 pub use effect::EffectName;
-pub use parse::parse_override;
+pub use parse::{Amount, parse_amount, parse_count, parse_override};
 
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::frontend::Model;
-use parse::parse_count;
 
 use super::error::CliError;
 

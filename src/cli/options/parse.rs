@@ -5,9 +5,42 @@ use ohmc::frontend::Axis;
 use ohmc::quantize::RangeRule;
 use ohmc::target::Override;
 
-pub(super) fn parse_count(text: &str) -> Result<u64, String> {
+pub fn parse_count(text: &str) -> Result<u64, String> {
     let count = text.parse().ok().filter(|&n| n > 0);
     count.ok_or_else(|| "give a whole number from 1 up".to_string())
+}
+
+/// So many, or a share of all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Amount {
+    /// This many.
+    Count(u64),
+    /// This share, 0 to 1.
+    Share(f64),
+}
+
+impl Amount {
+    /// How many that is of so many, at most all.
+    pub fn of(self, n: u64) -> u64 {
+        match self {
+            Self::Count(count) => count.min(n),
+            // No data set has more than 2^53 inputs.
+            Self::Share(share) => ((n as f64 * share).round_ties_even() as u64).min(n),
+        }
+    }
+}
+
+/// `500` or `10%`.
+pub fn parse_amount(text: &str) -> Result<Amount, String> {
+    let wrong = || "give a whole number, or a share of all as in `10%`".to_string();
+    match text.trim().strip_suffix('%') {
+        Some(percent) => {
+            let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+            let share = percent / 100.0;
+            (0.0..=1.0).contains(&share).then_some(Amount::Share(share)).ok_or_else(wrong)
+        }
+        None => text.trim().parse().map(Amount::Count).map_err(|_| wrong()),
+    }
 }
 
 /// `--set`, for commands that have it apart from [`Compilation`].

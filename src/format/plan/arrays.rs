@@ -55,10 +55,7 @@ pub(super) fn add<'a>(plan: &'a ExecutionPlan, archive: &mut ArchiveWriter<'a>) 
     archive.add(CODES, move |writer| write_array(writer, &[n_tiles, 2], &codes));
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     for (&pe, targets) in &plan.targets {
-        archive.add(cells(pe), move |writer| {
-            let levels: Vec<f32> = targets.levels.iter().copied().collect();
-            write_array(writer, &shape, &levels)
-        });
+        archive.add(cells(pe), move |writer| write_array(writer, &shape, &targets.levels.to_vec()));
     }
 }
 

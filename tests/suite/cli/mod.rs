@@ -12,6 +12,7 @@ mod refused_data;
 mod refused_files;
 mod refused_options;
 mod results;
+mod tuned;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,244 @@
+//! What a training on a chip came to, for people and for scripts.
+
+use std::time::Duration;
+
+use ohmc::chip::Work;
+use ohmc::target::Target;
+use ohmc::tuning::{Corrected, Score, Session, Update, Wear};
+use serde_json::{Value, json};
+
+/// A training that is done.
+pub struct Training<'a> {
+    /// CHIP, as the user gave it.
+    pub file: &'a str,
+    /// The target.
+    pub target: &'a Target,
+    /// On the samples that it was tuned on, before and after.
+    pub before: Score,
+    /// See `before`.
+    pub after: Score,
+    /// What was done.
+    pub session: &'a Session<'a>,
+    /// How long it took here.
+    pub took: Duration,
+}
+
+impl Training<'_> {
+    /// What it is about.
+    pub fn title(&self) -> String {
+        format!("{} on {}: {}", self.file, self.target.name, self.layers())
+    }
+
+    fn layers(&self) -> String {
+        let names: Vec<String> =
+            self.session.tuner().layers().iter().map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let Self { session, before, after, .. } = self;
+        let options = session.tuner().options();
+        let (work, wear) = (session.work(), session.wear());
+        let n_batches = session.batches().len() as u64;
+        let n_seen = n_batches * session.n_batch() as u64;
+        let epochs = n_seen as f64 / session.n_tuned().max(1) as f64;
+        let mut text = format!("{} on {}\n\n", self.file, self.target.name);
+        let mut line = |name: &str, value: String| {
+            text += &format!("{name:<15} {value}\n");
+        };
+        line("tuned", self.layers());
+        let stopped = if session.is_stopped() { ", stopped by what is held out" } else { "" };
+        line(
+            "batches",
+            format!("{n_batches} of {}, {epochs:.2} epochs{stopped}", session.n_batch()),
+        );
+        line("samples", format!("{}, {} held out", session.n_tuned(), options.n_held_out));
+        if options.randomised > 0.0 {
+            line("randomised", format!("{:.1} % of all weights", 100.0 * options.randomised));
+        }
+        line("rule", rule(options.update, options.carry));
+        let both = |a: &Score, b: &Score| {
+            format!(
+                "{:.2} % -> {:.2} %, loss {:.4} -> {:.4}",
+                a.accuracy(),
+                b.accuracy(),
+                a.mean_loss(),
+                b.mean_loss()
+            )
+        };
+        line("samples right", both(before, after));
+        if let [first, .., last] = session.looks() {
+            line("held out right", both(&first.score, &last.score));
+        }
+        let n_changes: u64 = session.batches().iter().map(|batch| batch.n_cells).sum();
+        line(
+            "pulses",
+            format!(
+                "{} SET, {} RESET, {} readings for {n_changes} changes of cells",
+                work.set_pulses, work.reset_pulses, work.verify_reads
+            ),
+        );
+        let (energy_nj, time_us) = (work.energy_pj / 1e3, work.busy_ns / 1e3);
+        line("of them", format!("{energy_nj:.3} nJ, {time_us:.1} us, PEs at the same time"));
+        line("wear", worn(&wear));
+        line("took", format!("{:.2} s", self.took.as_secs_f64()));
+        text
+    }
+
+    /// For scripts.
+    pub fn json(&self) -> Value {
+        let Self { session, .. } = self;
+        let options = session.tuner().options();
+        let wear = session.wear();
+        json!({
+            "target": self.target.name,
+            "layers": session.tuner().layers(),
+            "seed": options.seed,
+            "batches": session.batches().len(),
+            "batch": session.n_batch(),
+            "samples": session.n_tuned(),
+            "held_out_samples": options.n_held_out,
+            "rate": options.rate,
+            "update": rule(options.update, options.carry),
+            "randomised": options.randomised,
+            "stopped": session.is_stopped(),
+            "before": score(&self.before),
+            "after": score(&self.after),
+            "held_out": session.looks().iter().map(|look| {
+                let mut json = score(&look.score);
+                json["after_batches"] = look.after.into();
+                json
+            }).collect::<Vec<_>>(),
+            "work": work(&session.work()),
+            "changed_cells": session.batches().iter().map(|batch| batch.n_cells).sum::<u64>(),
+            "wear": {
+                "cells": wear.n_cells,
+                "cells_pulsed": wear.pulses.len(),
+                "pulses_mean": mean(&wear.pulses),
+                "pulses_median": at(&wear.pulses, 0.5),
+                "pulses_p99": at(&wear.pulses, 0.99),
+                "pulses_max": at(&wear.pulses, 1.0),
+            },
+            "seconds": self.took.as_secs_f64(),
+        })
+    }
+
+    /// Every batch, and every look at what is held out.
+    pub fn curves(&self) -> Value {
+        let batches = self.session.batches().iter().map(|batch| {
+            let mut json = score(&batch.score);
+            json["cells"] = batch.n_cells.into();
+            json["work"] = work(&batch.work);
+            json
+        });
+        let mut json = self.json();
+        json["curve"] = batches.collect();
+        json
+    }
+}
+
+fn rule(update: Update, carry: bool) -> String {
+    let kept = if carry { "smaller ones kept" } else { "smaller ones forgotten" };
+    match update {
+        Update::Threshold { least_us } => {
+            format!("changes of at least {least_us} uS written closed loop, {kept}")
+        }
+        Update::Sign { above_us } => {
+            format!("one pulse for changes above {above_us} uS, {kept}")
+        }
+    }
+}
+
+fn score(score: &Score) -> Value {
+    json!({ "samples": score.n, "accuracy": score.accuracy(), "loss": score.mean_loss() })
+}
+
+fn work(work: &Work) -> Value {
+    json!({
+        "set_pulses": work.set_pulses,
+        "reset_pulses": work.reset_pulses,
+        "verify_reads": work.verify_reads,
+        "energy_pj": work.energy_pj,
+        "time_ns": work.busy_ns,
+    })
+}
+
+fn worn(wear: &Wear) -> String {
+    if wear.pulses.is_empty() {
+        return "no cell was pulsed".to_string();
+    }
+    format!(
+        "{} of {} cells pulsed, {:.1} times on average, at most {}",
+        wear.pulses.len(),
+        wear.n_cells,
+        mean(&wear.pulses),
+        at(&wear.pulses, 1.0)
+    )
+}
+
+fn mean(values: &[u32]) -> f64 {
+    values.iter().map(|&n| f64::from(n)).sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The value that this share of ascending ones is not above; 0 of none.
+fn at(values: &[u32], share: f64) -> u32 {
+    let nth = (values.len() as f64 * share).ceil() as usize;
+    values.get(nth.max(1) - 1).copied().unwrap_or(0)
+}
+
+/// Columns that were put right.
+pub struct Calibrated<'a> {
+    /// CHIP, as the user gave it.
+    pub file: &'a str,
+    /// The target's name.
+    pub target: &'a str,
+    /// Inputs that were looked at.
+    pub n_samples: u64,
+    /// What came of each layer.
+    pub layers: Vec<Corrected>,
+    /// How long it took here.
+    pub took: Duration,
+}
+
+impl Calibrated<'_> {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{} on {}: gains and offsets from {} inputs without labels\n\n",
+            self.file, self.target, self.n_samples
+        );
+        let width = self.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max(5);
+        text += &format!("{:<width$}  error before   after  gains\n", "layer");
+        for layer in &self.layers {
+            let [least, mean, most] = layer.gains;
+            text += &format!(
+                "{:<width$}  {:>10.2} %  {:>5.2} %  {least:.3} to {most:.3}, mean {mean:.3}\n",
+                layer.name,
+                100.0 * layer.error_before,
+                100.0 * layer.error_after,
+            );
+        }
+        text + &format!("\ntook {:.2} s\n", self.took.as_secs_f64())
+    }
+
+    /// For scripts.
+    pub fn json(&self) -> Value {
+        let layer = |layer: &Corrected| {
+            json!({
+                "layer": layer.name,
+                "error_before": layer.error_before,
+                "error_after": layer.error_after,
+                "gain_least": layer.gains[0],
+                "gain_mean": layer.gains[1],
+                "gain_most": layer.gains[2],
+            })
+        };
+        json!({
+            "target": self.target,
+            "samples": self.n_samples,
+            "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
+            "seconds": self.took.as_secs_f64(),
+        })
+    }
+}

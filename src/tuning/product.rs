@@ -1,0 +1,193 @@
+//! The backward rule of a crossbar layer: from the gradient of its results to
+//! those of its weights and of its inputs.
+//!
+//! The layer computes, at every output position,
+//!
+//! ```text
+//! y[column] = sum over rows of w[row][column] x[row] + bias
+//! ```
+//!
+//! with `x` the value that the code stands for which drove the line. So
+//!
+//! ```text
+//! dL/dw[row][column] = sum over positions of x[row] dL/dy[column]
+//! dL/dx[row]         = sum over positions, columns of w[row][column] dL/dy[column]
+//! ```
+//!
+//! where the second is a transposed reading of the same cells. Rounding to
+//! codes is passed as if it were not there, clipping lets nothing through.
+
+use crate::graph::{Extent, LoopNest, LoopRef, unflatten};
+use crate::quantize::InputCoding;
+use crate::schedule::PlanLayer;
+
+/// Marks a row that lies in the padding.
+const PADDING: u32 = u32::MAX;
+
+/// A crossbar layer, ready to be walked backwards.
+#[derive(Debug, Clone)]
+pub(super) struct Product {
+    coding: InputCoding,
+    /// Where the value of each row lies in the input tensor of one sample,
+    /// `[position][group][row]`.
+    rows: Vec<u32>,
+    results: Results,
+    n_groups: usize,
+    n_rows: usize,
+    n_columns: usize,
+    n_inputs: usize,
+}
+
+impl Product {
+    /// A layer whose tensors have these extents; the error says why it cannot
+    /// be walked backwards.
+    pub fn new(layer: &PlanLayer, input: &[Extent], output: &[Extent]) -> Result<Self, String> {
+        let nest = &layer.nest;
+        let results = Results::new(nest, output)?;
+        let input = of_one(input)?;
+        let extents: Vec<usize> = nest.positions.iter().filter_map(|e| e.for_batch(1)).collect();
+        let (n_groups, n_rows, n_columns) = (nest.n_groups(), nest.n_rows(), nest.n_columns());
+        let n_positions: usize = extents.iter().product();
+        let mut rows = Vec::with_capacity(n_positions * n_groups * n_rows);
+        for position in (0..n_positions).map(|nth| unflatten(nth, &extents)) {
+            for group in (0..n_groups).map(|nth| unflatten(nth, &nest.groups)) {
+                for row in (0..n_rows).map(|nth| unflatten(nth, &nest.rows)) {
+                    let offset = nest.input_offset(&input, |l| match l {
+                        LoopRef::Position(i) => position[i],
+                        LoopRef::Group(i) => group[i],
+                        LoopRef::Row(i) => row[i],
+                        LoopRef::Column(_) => 0,
+                    });
+                    rows.push(offset.map_or(PADDING, |offset| offset as u32));
+                }
+            }
+        }
+        let n_inputs = input.iter().product();
+        let coding = layer.coding;
+        Ok(Self { coding, rows, results, n_groups, n_rows, n_columns, n_inputs })
+    }
+
+    /// Weights, `[group][row][column]`.
+    pub fn n_weights(&self) -> usize {
+        self.n_groups * self.n_rows * self.n_columns
+    }
+
+    /// Values of the input tensor of one sample.
+    pub fn n_inputs(&self) -> usize {
+        self.n_inputs
+    }
+
+    /// The values that drive the lines for these inputs of one sample.
+    fn driven(&self, inputs: &[f32]) -> Vec<f32> {
+        let InputCoding { scale, zero_point, .. } = self.coding;
+        let value = |&x: &f32| (self.coding.encode(x) - zero_point) as f32 * scale;
+        inputs.iter().map(value).collect()
+    }
+
+    /// Adds what one sample says of the weights to their gradient.
+    pub fn add_weights(&self, inputs: &[f32], results: &[f32], weights: &mut [f32]) {
+        let driven = self.driven(inputs);
+        let n = self.n_columns;
+        self.walk(results, |group, rows, results| {
+            let weights = &mut weights[group * self.n_rows * n..];
+            for (&at, weights) in rows.iter().zip(weights.chunks_exact_mut(n)) {
+                let x = if at == PADDING { 0.0 } else { driven[at as usize] };
+                if x != 0.0 {
+                    weights.iter_mut().zip(results).for_each(|(w, y)| *w += x * y);
+                }
+            }
+        });
+    }
+
+    /// The gradient of one sample's inputs.
+    pub fn inputs(&self, inputs: &[f32], results: &[f32], weights: &[f32]) -> Vec<f32> {
+        let mut gradient = vec![0.0; inputs.len()];
+        let n = self.n_columns;
+        self.walk(results, |group, rows, results| {
+            let weights = &weights[group * self.n_rows * n..];
+            for (&at, weights) in rows.iter().zip(weights.chunks_exact(n)) {
+                if at != PADDING {
+                    let products = weights.iter().zip(results).map(|(w, y)| w * y);
+                    gradient[at as usize] += products.sum::<f32>();
+                }
+            }
+        });
+        let InputCoding { scale, zero_point, .. } = self.coding;
+        let bound = |code: i32| (code - zero_point) as f32 * scale;
+        let held = bound(self.coding.min_code())..=bound(self.coding.max_code());
+        for (gradient, input) in gradient.iter_mut().zip(inputs) {
+            if !held.contains(input) {
+                *gradient = 0.0;
+            }
+        }
+        gradient
+    }
+
+    /// Goes through positions and groups, each with where its rows lie and the
+    /// gradient of its results.
+    fn walk(&self, results: &[f32], mut visit: impl FnMut(usize, &[u32], &[f32])) {
+        let mut own = vec![0.0; self.n_columns];
+        let mut rows = self.rows.chunks_exact(self.n_rows);
+        for &start in &self.results.positions {
+            for (group, columns) in self.results.columns.chunks_exact(self.n_columns).enumerate() {
+                let Some(rows) = rows.next() else { return };
+                for (own, &at) in own.iter_mut().zip(columns) {
+                    *own = results[(start + at) as usize];
+                }
+                if own.iter().any(|&y| y != 0.0) {
+                    visit(group, rows, &own);
+                }
+            }
+        }
+    }
+}
+
+/// Where a crossbar layer's results lie in the output tensor of one sample: of
+/// a position, and from there of each `[group][column]`.
+#[derive(Debug, Clone)]
+pub(super) struct Results {
+    pub positions: Vec<u32>,
+    pub columns: Vec<u32>,
+}
+
+impl Results {
+    /// Those of a layer whose output tensor has these extents.
+    pub fn new(nest: &LoopNest, output: &[Extent]) -> Result<Self, String> {
+        let output = of_one(output)?;
+        let extents: Vec<usize> = nest.positions.iter().filter_map(|e| e.for_batch(1)).collect();
+        let n_columns = nest.n_columns();
+        let place = |position: &[usize], group: &[usize], column: &[usize]| {
+            let place = nest.output_offset(&output, |l| match l {
+                LoopRef::Position(i) => position[i],
+                LoopRef::Group(i) => group[i],
+                LoopRef::Column(i) => column[i],
+                LoopRef::Row(_) => 0,
+            });
+            place.map(|at| at as u32).ok_or_else(|| "a result outside its tensor".to_string())
+        };
+        let start = vec![0; extents.len()];
+        let (group, column) = (vec![0; nest.groups.len()], vec![0; nest.columns.len()]);
+        let positions = (0..extents.iter().product())
+            .map(|nth| place(&unflatten(nth, &extents), &group, &column))
+            .collect::<Result<_, _>>()?;
+        let columns = (0..nest.n_groups() * n_columns)
+            .map(|nth| {
+                let group = unflatten(nth / n_columns, &nest.groups);
+                place(&start, &group, &unflatten(nth % n_columns, &nest.columns))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { positions, columns })
+    }
+}
+
+/// Extents of a tensor for one sample; samples of a batch must lie one after
+/// the other.
+pub(super) fn of_one(extents: &[Extent]) -> Result<Vec<usize>, String> {
+    let inner = |extent: &Extent| matches!(extent, Extent::PerInput(_));
+    if extents.iter().skip(1).any(inner) && extents.first() != Some(&Extent::Fixed(1)) {
+        return Err("the batch is not its first axis".to_string());
+    }
+    let of_one = |extent: &Extent| extent.for_batch(1);
+    let extents: Option<Vec<usize>> = extents.iter().map(of_one).collect();
+    extents.ok_or_else(|| "an axis of open extent".to_string())
+}
