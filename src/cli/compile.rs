@@ -123,7 +123,7 @@ impl Compile {
 
 fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
     let _progress = Progress::start("writing the plan", None);
-    let plan = prepared.into_plan_file()?;
+    let plan = prepared.into_plan_file();
     output.finish_by(|file| plan.write_into(file))
 }
 

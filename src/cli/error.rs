@@ -105,11 +105,6 @@ pub enum CliError {
         /// The plan.
         file: String,
     },
-    /// A model that is another now than when it was compiled.
-    ModelChanged {
-        /// The model.
-        file: String,
-    },
     /// A plan where a model is needed.
     IsPlan {
         /// The plan.
@@ -383,12 +378,6 @@ impl CliError {
                 .at(file, "")
                 .note("the reference must owe nothing to the plan that it is to check")
                 .help("give the model, with the options that the plan was compiled with"),
-            Self::ModelChanged { file } => {
-                Diagnostic::error(format!("`{file}` changed while it was compiled"))
-                    .at(file, "")
-                    .note("a plan has the model in it, which was read again to be put there")
-                    .help("run the command again once the file stays as it is")
-            }
             Self::IsPlan { file } => {
                 Diagnostic::error(format!("`{file}` is a plan, compiled already"))
                     .at(file, "")

@@ -322,14 +322,12 @@ impl Prepared {
         })
     }
 
-    /// The plan as a file has it; all else is dropped before the model's bytes
-    /// come again.
-    pub fn into_plan_file(self) -> Result<PlanFile, CliError> {
+    /// The plan as a file has it.
+    pub fn into_plan_file(self) -> PlanFile<ModelSource> {
         let text = self.model.canonical_text();
         let preprocess = to_form(&self.preprocess);
-        let Self { source, options, target, plan, model, made, .. } = self;
-        drop((model, made));
-        Ok(PlanFile::new(source.read()?, options, preprocess, target, plan, &text))
+        let Self { source, options, target, plan, .. } = self;
+        PlanFile::new(source, options, preprocess, target, plan, &text)
     }
 
     /// The signed levels of a pair: 15 where a cell has 8.

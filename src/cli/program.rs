@@ -193,7 +193,7 @@ impl Program {
 
 fn keep(prepared: Prepared, programmed: Programmed, output: Output) -> Result<(), CliError> {
     let _progress = Progress::start("writing the chip", None);
-    let plan = prepared.into_plan_file()?;
+    let plan = prepared.into_plan_file();
     let chip = ChipFile { plan, programmed };
     output.finish_by(|file| chip.write_into(file))
 }

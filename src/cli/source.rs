@@ -1,13 +1,16 @@
 //! The files of a model, kept or read again.
 //!
 //! A plan has the model in it as it was given. Until that is written nothing
-//! needs the bytes, which are as large as all weights; so they are read again.
+//! needs the bytes, which are as large as all weights; so they are copied from
+//! their files then, and have to be the same.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ohmc::format::PlanModel;
 use ohmc::frontend::{self, ModelFiles};
 use sha2::{Digest, Sha256};
 
@@ -19,71 +22,139 @@ use super::files;
 pub enum ModelSource {
     /// A plan, or a pipe, which gives its bytes only once.
     Held(ModelFiles),
-    /// A file.
-    File {
-        /// As the user gave it.
-        path: PathBuf,
-        /// SHA-256 of all its bytes when it was read first.
-        sha256: String,
+    /// Files that can be read again: the model's own, and its weight files by
+    /// the locations that it gives.
+    Again {
+        /// The model's own.
+        onnx: Again,
+        /// Its weight files.
+        external: BTreeMap<String, Again>,
     },
+}
+
+/// A file to be read again.
+#[derive(Debug)]
+pub struct Again {
+    path: PathBuf,
+    /// SHA-256 of all its bytes when it was read first.
+    sha256: String,
 }
 
 impl ModelSource {
     /// Reads a model, and remembers enough to read the same again.
     pub fn read_first(path: &Path) -> Result<(ModelFiles, Self), CliError> {
         let files = read(path)?;
-        let source = match fs::metadata(path).is_ok_and(|found| found.is_file()) {
-            true => Self::File { path: path.to_path_buf(), sha256: sha256(&files) },
-            false => Self::Held(files.clone()),
+        if !fs::metadata(path).is_ok_and(|found| found.is_file()) {
+            let source = Self::Held(files.clone());
+            return Ok((files, source));
+        }
+        let again = |path: PathBuf, content: &[u8]| Again {
+            path,
+            sha256: hex(Sha256::new_with_prefix(content)),
         };
-        Ok((files, source))
+        let onnx = again(path.to_path_buf(), &files.onnx);
+        let external = files
+            .external
+            .iter()
+            .map(|(location, content)| (location.clone(), again(beside(path, location), content)));
+        let external = external.collect();
+        Ok((files, Self::Again { onnx, external }))
     }
 
-    /// The files, which must be what they were.
-    pub fn read(self) -> Result<ModelFiles, CliError> {
+    /// SHA-256 of all that it is, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        let of = |content: &[u8]| hex(Sha256::new_with_prefix(content));
+        let (own, external): (String, Vec<(&String, String)>) = match self {
+            Self::Held(files) => (
+                of(&files.onnx),
+                files.external.iter().map(|(location, content)| (location, of(content))).collect(),
+            ),
+            Self::Again { onnx, external } => (
+                onnx.sha256.clone(),
+                external.iter().map(|(location, file)| (location, file.sha256.clone())).collect(),
+            ),
+        };
+        let mut all = Sha256::new_with_prefix(own);
+        for (location, own) in external {
+            all.update(format!("{location} {own}"));
+        }
+        hex(all)
+    }
+}
+
+impl PlanModel for ModelSource {
+    fn external(&self) -> Vec<&str> {
         match self {
-            Self::Held(files) => Ok(files),
-            Self::File { path, sha256: before } => {
-                let files = read(&path)?;
-                match sha256(&files) == before {
-                    true => Ok(files),
-                    false => Err(CliError::ModelChanged { file: files::name(&path) }),
-                }
+            Self::Held(files) => files.external(),
+            Self::Again { external, .. } => external.keys().map(String::as_str).collect(),
+        }
+    }
+
+    fn copy(&self, external: Option<&str>, to: &mut dyn Write) -> io::Result<()> {
+        let file = match (self, external) {
+            (Self::Held(files), _) => return files.copy(external, to),
+            (Self::Again { onnx, .. }, None) => onnx,
+            (Self::Again { external, .. }, Some(location)) => {
+                external.get(location).ok_or(io::ErrorKind::NotFound)?
+            }
+        };
+        file.copy(to)
+    }
+}
+
+impl Again {
+    fn copy(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut copied = Hashing { to, hash: Sha256::new() };
+        io::copy(&mut files::open(&self.path)?, &mut copied)?;
+        match hex(copied.hash) == self.sha256 {
+            true => Ok(()),
+            false => {
+                let file = files::name(&self.path);
+                Err(io::Error::other(format!("`{file}` changed while it was compiled")))
             }
         }
     }
+}
 
-    /// SHA-256 of all bytes, in hexadecimal.
-    pub fn sha256(&self) -> String {
-        match self {
-            Self::Held(files) => sha256(files),
-            Self::File { sha256, .. } => sha256.clone(),
-        }
+/// Hashes what goes through.
+struct Hashing<'a> {
+    to: &'a mut dyn Write,
+    hash: Sha256,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.to.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        Ok(n)
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A weight file, which lies beside the model.
+fn beside(model: &Path, location: &str) -> PathBuf {
+    model.parent().unwrap_or(Path::new("")).join(location)
 }
 
 /// The model's file and the weight files that it names, which lie beside it;
 /// one that is missing the front-end will name.
 fn read(path: &Path) -> Result<ModelFiles, CliError> {
     let onnx = Arc::new(files::read(path, "the model")?);
-    let folder = path.parent().unwrap_or(Path::new(""));
     let mut external = BTreeMap::new();
     for location in frontend::external_locations(&onnx, &files::name(path))? {
-        let weights = folder.join(&location);
+        let weights = beside(path, &location);
         if weights.exists() {
             external.insert(location, Arc::new(files::read(&weights, "the weight file")?));
         }
     }
     Ok(ModelFiles { onnx, external })
-}
-
-fn sha256(files: &ModelFiles) -> String {
-    let mut hash = Sha256::new_with_prefix(&*files.onnx);
-    for (location, content) in &files.external {
-        hash.update(location.as_bytes());
-        hash.update(&**content);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -100,12 +171,13 @@ mod tests {
         let mcnn = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mcnn.onnx");
         fs::copy(mcnn, &path).unwrap();
         let (first, source) = ModelSource::read_first(&path).unwrap();
-        assert_eq!(source.read().unwrap().onnx, first.onnx);
-        let (_, source) = ModelSource::read_first(&path).unwrap();
-        let mut bytes = fs::read(&path).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&path, bytes).unwrap();
-        let changed = source.read();
-        assert!(matches!(changed, Err(CliError::ModelChanged { .. } | CliError::Frontend(_))));
+        let mut again = Vec::new();
+        source.copy(None, &mut again).unwrap();
+        assert_eq!(again, *first.onnx);
+        let last = again.len() - 1;
+        again[last] ^= 1;
+        fs::write(&path, again).unwrap();
+        let error = source.copy(None, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("changed while it was compiled"), "{error}");
     }
 }

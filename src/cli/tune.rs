@@ -430,7 +430,7 @@ fn keep(
         return Ok(());
     };
     let _progress = Progress::start("writing the chip", None);
-    let plan = prepared.into_plan_file()?;
+    let plan = prepared.into_plan_file();
     let chip = ChipFile { plan, programmed };
     output.finish_by(|file| chip.write_into(file))
 }

@@ -168,12 +168,7 @@ impl<'a> ArchiveWriter<'a> {
         self.entries.push(Pending { name, method: CompressionMethod::Deflated, content });
     }
 
-    /// Adds an entry as it is: weights in floating point do not get smaller.
-    pub fn add_stored(&mut self, name: impl Into<String>, bytes: &'a [u8]) {
-        self.add_stored_by(name, move |writer| writer.write_all(bytes));
-    }
-
-    /// The same of what `content` writes, each time the same.
+    /// The same as it is: weights in floating point do not get smaller.
     pub fn add_stored_by(
         &mut self,
         name: impl Into<String>,

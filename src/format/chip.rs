@@ -22,12 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::{ArchiveWriter, Kind};
 use super::npy::write_array;
-use super::plan::PlanFile;
+use super::plan::{PlanFile, PlanModel};
 use super::reader::ArchiveReader;
 use super::text::{Exact, Id};
 use super::{Flaw, FormatError, json};
 use crate::chip::{CellState, PeCells, Programmed, Work};
 use crate::entity::PeId;
+use crate::frontend::ModelFiles;
 use crate::schedule::{ExecutionPlan, PeTargets};
 
 /// No cell conducts that well, in uS; a file that says so is wrong.
@@ -35,9 +36,9 @@ const CONDUCTANCE_US_MAX: f32 = 1e9;
 
 /// A compiled model with a chip that holds it.
 #[derive(Debug, Clone)]
-pub struct ChipFile {
+pub struct ChipFile<M = ModelFiles> {
     /// The model and its plan.
-    pub plan: PlanFile,
+    pub plan: PlanFile<M>,
     /// The chip.
     pub programmed: Programmed,
 }
@@ -74,7 +75,7 @@ pub(super) struct PeForm {
     busy_ns: Exact<f64>,
 }
 
-impl ChipFile {
+impl<M: PlanModel> ChipFile<M> {
     /// The file's bytes: the same for the same plan and chip.
     ///
     /// # Errors

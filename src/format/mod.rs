@@ -40,7 +40,7 @@ pub use calibration::{read_calibration, write_calibration};
 pub use chip::{ChipFile, PlanOrChip};
 pub use error::{Damage, Flaw, FormatError};
 pub use npy::{Element, read_array, write_array};
-pub use plan::{PlanFile, PreprocessForm};
+pub use plan::{PlanFile, PlanModel, PreprocessForm};
 pub use reader::ArchiveReader;
 pub use tuning::{read_tuning, write_tuning};
 

@@ -20,7 +20,7 @@
 mod arrays;
 mod document;
 
-use std::io::{Cursor, Read, Seek, Write};
+use std::io::{self, Cursor, Read, Seek, Write};
 use std::sync::Arc;
 
 use super::archive::{ArchiveWriter, Kind, hex_digest};
@@ -35,11 +35,40 @@ use document::PlanForm;
 const TARGET: &str = "target.yaml";
 const MODEL: &str = "model.onnx";
 
+/// The model that goes into a plan: in memory, or where it can be read as often
+/// as is asked.
+pub trait PlanModel: Sync {
+    /// Locations of its weight files, as the model gives them; ascending.
+    fn external(&self) -> Vec<&str>;
+
+    /// Writes all of a file: the weight file of a location, or else the model's
+    /// own.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is another than before, or cannot be written.
+    fn copy(&self, external: Option<&str>, to: &mut dyn Write) -> io::Result<()>;
+}
+
+impl PlanModel for ModelFiles {
+    fn external(&self) -> Vec<&str> {
+        self.external.keys().map(String::as_str).collect()
+    }
+
+    fn copy(&self, external: Option<&str>, to: &mut dyn Write) -> io::Result<()> {
+        let content = match external {
+            Some(location) => self.external.get(location).ok_or(io::ErrorKind::NotFound)?,
+            None => &self.onnx,
+        };
+        to.write_all(content)
+    }
+}
+
 /// A compiled model with all that it was compiled from and for.
 #[derive(Debug, Clone)]
-pub struct PlanFile {
+pub struct PlanFile<M = ModelFiles> {
     /// The model as given.
-    pub model: ModelFiles,
+    pub model: M,
     /// What was fixed about it.
     pub options: FrontendOptions,
     /// How data are prepared for it.
@@ -70,11 +99,11 @@ pub struct PreprocessForm {
     pub bgr: bool,
 }
 
-impl PlanFile {
+impl<M: PlanModel> PlanFile<M> {
     /// A plan made here and now; `canonical_text` is that of the model's layer
     /// graph.
     pub fn new(
-        model: ModelFiles,
+        model: M,
         options: FrontendOptions,
         preprocess: PreprocessForm,
         target: Target,
@@ -131,14 +160,18 @@ impl PlanFile {
         archive.add(Kind::Plan.document(), move |writer| writer.write_all(text.as_bytes()));
         let yaml = self.target.to_yaml();
         archive.add(TARGET, move |writer| writer.write_all(yaml.as_bytes()));
-        archive.add_stored(MODEL, &self.model.onnx);
-        for (location, content) in &self.model.external {
-            archive.add_stored(external(location), content);
+        archive.add_stored_by(MODEL, |writer| self.model.copy(None, writer));
+        for location in self.model.external() {
+            archive.add_stored_by(external(location), move |writer| {
+                self.model.copy(Some(location), writer)
+            });
         }
         arrays::add(&self.plan, archive);
         Ok(())
     }
+}
 
+impl PlanFile {
     /// Reads a plan from a file's bytes; `file` is its name for messages.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanFile, PreprocessForm};
+use super::{PlanFile, PlanModel, PreprocessForm};
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::format::text::{Exact, ExtentText, Id, LoopText, PlaneText, Span};
 use crate::frontend::{Axis, FrontendOptions, ModelFiles};
@@ -189,7 +189,7 @@ enum WorkForm {
 }
 
 impl PlanForm {
-    pub fn of(file: &PlanFile) -> Self {
+    pub fn of<M: PlanModel>(file: &PlanFile<M>) -> Self {
         let PlanFile { model, options, preprocess, plan, .. } = file;
         let shape = |axes: &Vec<Axis>| axes.iter().copied().map(AxisForm::of).collect();
         Self {
@@ -198,7 +198,7 @@ impl PlanForm {
                 tract: file.tract_version.clone(),
                 graph_sha256: file.graph_sha256.clone(),
                 shapes: options.shapes.iter().map(|(n, axes)| (n.clone(), shape(axes))).collect(),
-                external: model.external.keys().cloned().collect(),
+                external: model.external().into_iter().map(str::to_string).collect(),
             },
             preprocess: Preparation {
                 scale: preprocess.scale.map(Exact),
