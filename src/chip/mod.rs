@@ -39,7 +39,10 @@ pub use kernel::{
 pub(crate) use kernel::{Instructions, Simd, Task};
 pub use noise::{ReadNoise, normals};
 pub use programmed::{CellState, PeCells, Programmed, Work};
-pub use programming::{ProgramError, ProgramOptions, program, write};
+pub use programming::{
+    HeldCell, PairGoal, PairOptions, PairWriter, PeBench, ProgramError, ProgramOptions,
+    pair_writer, program, write,
+};
 
 use std::collections::BTreeMap;
 
