@@ -44,6 +44,14 @@ const TOLERANCE_MAX: f64 = 0.25;
 /// their window by less than a level.
 const LEVEL_MIN: f64 = -0.999;
 
+/// How much more the error of a tile may become by noise of readings, because
+/// its cells conduct more than the plan's; made up for by tighter tolerances.
+const MORE_NOISE: f64 = 0.1;
+
+/// Heights that are looked at for the lower cells of pairs, as shares of the
+/// window.
+const HEIGHTS: [f64; 3] = [0.45, 0.22, 0.11];
+
 /// Pairs that are tried on the model before any cell is touched.
 const TRIED: usize = 256;
 
@@ -52,6 +60,10 @@ const TRIED: usize = 256;
 pub struct FastOptions {
     /// What pairs make use of.
     pub pairs: PairOptions,
+    /// How far the lower cell of a pair may stand above the lowest level, in
+    /// uS. Higher cells are noisier to read: a tile stays lower where that
+    /// would count.
+    pub common_mode_us: f64,
     /// Tolerances follow what lines drive.
     pub sensitivity: bool,
     /// Later stages make up for earlier ones.
@@ -64,7 +76,8 @@ impl FastOptions {
     /// Nothing is made use of: every cell to its own target, by the target's
     /// recipe and within its tolerance.
     pub const PLAIN: Self = Self {
-        pairs: PairOptions { predicted: false, common_mode_us: None, parallel: false },
+        pairs: PairOptions { predicted: false, common_mode: false, parallel: false },
+        common_mode_us: 0.0,
         sensitivity: false,
         feedback: false,
         n_stages: 1,
@@ -90,20 +103,22 @@ pub fn program_fast(
     let writer = chip::pair_writer(plan, target, writing, options.pairs, from)
         .ok_or(ProgramError::NoPulses)?;
     let places: Vec<&WeightTile> = plan.tiles.values().map(|tile| &tile.place).collect();
-    let tile = |place| Tile { plan, cell: &target.cell, calibration, options, place };
+    let cell = &target.cell;
+    let tile = |place| Tile { plan, cell, calibration, options, place };
     let n_each = TRIED.div_ceil(places.len().max(1));
     let stride = places.len().div_ceil(TRIED).max(1);
-    let tried: Vec<Trial> = places
-        .par_iter()
-        .step_by(stride)
-        .map(|place| tile(place).try_out(&writer, n_each))
-        .collect();
-    refuse_too_fine(&tried, target)?;
-    let n_tried: usize = tried.iter().map(|trial| trial.n_tried).sum();
-    let squares_us2 =
-        tried.iter().map(|trial| trial.squares_us2).sum::<f64>() / n_tried.max(1) as f64;
+    let mut heights = Vec::new();
+    for lower_max_us in options.lower_max_us(cell) {
+        let tried = places.par_iter().step_by(stride);
+        let tried: Vec<Trial> =
+            tried.map(|place| tile(place).try_out(&writer, lower_max_us, n_each)).collect();
+        refuse_too_fine(&tried, target)?;
+        let n_tried: usize = tried.iter().map(|trial| trial.n_tried).sum();
+        let squares_us2 = tried.iter().map(|trial| trial.squares_us2).sum::<f64>();
+        heights.push(Height { lower_max_us, squares_us2: squares_us2 / n_tried.max(1) as f64 });
+    }
     let written: Vec<TileWritten> =
-        places.par_iter().map(|place| tile(place).write(&writer, squares_us2)).collect();
+        places.par_iter().map(|place| tile(place).write(&writer, &heights)).collect();
     let mut targets = plan.targets.clone();
     let mut pes: BTreeMap<PeId, PeCells> =
         targets.iter().map(|(&pe, own)| (pe, PeCells::unused(own.levels.len()))).collect();
@@ -137,6 +152,28 @@ fn refuse_too_fine(tried: &[Trial], target: &Target) -> Result<(), ProgramError>
     Err(ProgramError::TooFine { tolerance_us, n_tried, n_accepted, give_up_pulses })
 }
 
+/// Where the lower cells of pairs may be.
+struct Height {
+    /// At most, in uS.
+    lower_max_us: f64,
+    /// Squares of the conductances that pairs then have, both cells' added.
+    squares_us2: f64,
+}
+
+impl FastOptions {
+    /// Heights that are looked at, the highest first, in uS.
+    fn lower_max_us(&self, cell: &Cell) -> Vec<f64> {
+        let window_us = cell.conductance_max_us - cell.conductance_min_us;
+        let margin_us = cell.pulses.map_or(0.0, |pulses| pulses.margin_us);
+        // Within less than this no pulse can be told to bring a cell.
+        let least_us = margin_us.max(cell.verify_tolerance_us);
+        let lower = HEIGHTS.iter().map(|share| share * window_us).chain([least_us]);
+        let lower = lower.filter(|&us| self.pairs.common_mode && us < self.common_mode_us);
+        let all = std::iter::once(self.common_mode_us.max(cell.verify_tolerance_us)).chain(lower);
+        all.map(|us| cell.conductance_min_us + us).collect()
+    }
+}
+
 /// Pairs of a tile that were tried, and those that came within their tolerance.
 struct Trial {
     n_tried: usize,
@@ -163,10 +200,10 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Writes it, where pairs have such squares of their conductances.
-    fn write(&self, writer: &PairWriter<'_>, squares_us2: f64) -> TileWritten {
+    /// Writes it, at one of these heights.
+    fn write(&self, writer: &PairWriter<'_>, heights: &[Height]) -> TileWritten {
         let (moments, cascade) = self.inputs();
-        let noise = self.more_noise(&moments, squares_us2);
+        let (lower_max_us, noise) = self.height(&moments, heights);
         let tolerances_us = self.tolerances_us(&moments, &cascade, noise);
         let mut bench = writer.bench(self.place.pe);
         let (n_lines, n_pairs) = (self.place.n_inputs() as usize, self.place.n_pairs() as usize);
@@ -190,7 +227,7 @@ impl Tile<'_> {
                     changes.feedback += 2 * u64::from(wanted[nth].abs() > 1e-6);
                     let at = self.index(line, column);
                     let taken = [writer.take(&mut bench, at), writer.take(&mut bench, at + 1)];
-                    pairs.push((at, taken, self.goal(goal_us, tolerances_us[line])));
+                    pairs.push((at, taken, self.goal(goal_us, tolerances_us[line], lower_max_us)));
                 }
                 writer.write_line(&mut bench, &mut pairs);
                 for (column, (at, held, goal)) in pairs.into_iter().enumerate() {
@@ -216,7 +253,7 @@ impl Tile<'_> {
         TileWritten { cells, work: writer.work(&bench), changes }
     }
 
-    fn try_out(&self, writer: &PairWriter<'_>, n_pairs: usize) -> Trial {
+    fn try_out(&self, writer: &PairWriter<'_>, lower_max_us: f64, n_pairs: usize) -> Trial {
         let (moments, cascade) = self.inputs();
         let tolerances_us = self.tolerances_us(&moments, &cascade, 0.0);
         let bench = writer.bench(self.place.pe);
@@ -226,7 +263,7 @@ impl Tile<'_> {
         for nth in (0..n_all).step_by(n_all.div_ceil(n_pairs).max(1)) {
             let (line, column) = (nth / n_columns, nth % n_columns);
             let Some(planned_us) = self.planned_us(line, column) else { continue };
-            let goal = self.goal(planned_us, tolerances_us[line]);
+            let goal = self.goal(planned_us, tolerances_us[line], lower_max_us);
             let held = writer.try_out(&bench, self.index(line, column), goal);
             trial.n_tried += 1;
             trial.n_accepted += usize::from(held[0].state == CellState::Written);
@@ -273,10 +310,11 @@ impl Tile<'_> {
         shape.iter().map(|shape| (shape * scale).min(TOLERANCE_MAX * window_us)).collect()
     }
 
-    /// By how much readings of pairs with such squares of their conductances err
-    /// more than those of pairs as the plan has them, in uS^2 and squares of
-    /// codes.
-    fn more_noise(&self, moments: &Moments, squares_us2: f64) -> f64 {
+    /// Where its lower cells may be at most, in uS, and by how much readings
+    /// then err more than those of pairs as the plan has them, in uS^2 and
+    /// squares of codes: the highest at which that is little beside the error
+    /// of all.
+    fn height(&self, moments: &Moments, heights: &[Height]) -> (f64, f64) {
         let (n_lines, n_pairs) = (self.place.n_inputs() as usize, self.place.n_pairs() as usize);
         let lowest_us = self.cell.conductance_min_us;
         let planned = |line: usize| -> f64 {
@@ -285,16 +323,24 @@ impl Tile<'_> {
             pairs.map(|us| square(us) + lowest_us * lowest_us).sum::<f64>() / n_pairs.max(1) as f64
         };
         let fraction = self.cell.read_noise_fraction;
-        let more = (0..n_lines).map(|line| moments.noise()[line] * (squares_us2 - planned(line)));
-        (fraction * fraction * more.sum::<f64>()).max(0.0)
+        let counts: f64 = fraction * fraction * moments.noise().iter().sum::<f64>();
+        let noise = moments.noise().iter().zip((0..n_lines).map(planned));
+        let noise = fraction * fraction * noise.map(|(counts, us2)| counts * us2).sum::<f64>();
+        let step_us = self.cell.step_us();
+        let all = noise + self.cell.pair_variance() * step_us * step_us * moments.trace();
+        let at =
+            |height: &Height| (height.lower_max_us, (counts * height.squares_us2 - noise).max(0.0));
+        let is_quiet = |(_, more): &(f64, f64)| *more <= MORE_NOISE * all;
+        let lowest = || heights.last().map_or((f64::INFINITY, 0.0), at);
+        heights.iter().map(at).find(is_quiet).unwrap_or_else(lowest)
     }
 
     /// A pair as the plan would write it: the weight on one of its cells, as
     /// low as can be.
-    fn goal(&self, difference_us: f64, tolerance_us: f64) -> PairGoal {
+    fn goal(&self, difference_us: f64, tolerance_us: f64, lower_max_us: f64) -> PairGoal {
         let lowest_us = self.cell.conductance_min_us;
         let cells_us = [lowest_us + difference_us.max(0.0), lowest_us + (-difference_us).max(0.0)];
-        PairGoal { cells_us, tolerance_us }
+        PairGoal { cells_us, tolerance_us, lower_max_us }
     }
 
     /// What cells hold and what they were to hold, in levels: where the common
@@ -311,7 +357,7 @@ impl Tile<'_> {
                 cell.written_us = cell.us;
             }
             goals_us = held.map(|cell| cell.us);
-        } else if self.options.pairs.common_mode_us.is_some() {
+        } else if self.options.pairs.common_mode {
             let written_us = held.map(|cell| cell.written_us);
             let off_us = written_us[0] - written_us[1] - (goals_us[0] - goals_us[1]);
             goals_us = [written_us[0] - off_us / 2.0, written_us[1] + off_us / 2.0];

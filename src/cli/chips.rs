@@ -80,8 +80,9 @@ pub struct Knowing {
 
     /// With `--fast`, how far the lower cell of a pair may stand above the
     /// lowest level, in microsiemens: higher cells take fewer pulses to write,
-    /// and more current and noise to read [default: anywhere, where pairs are
-    /// subtracted before conversion; else as far as cells leave their window].
+    /// and more current and noise to read [default: as far as cells leave their
+    /// window; anywhere, where readings have no noise and pairs are subtracted
+    /// before conversion].
     #[arg(long, value_name = "US", requires = "fast", value_parser = parse_us)]
     pub common_mode: Option<f64>,
 }
@@ -140,14 +141,16 @@ impl Knowing {
         Ok(Written { programmed: written.programmed, adapted: Some(written.adapted) })
     }
 
-    /// How far the lower cell of a pair may stand above the lowest level. Lines
-    /// that are converted on their own carry it to ADCs whose range the plan
-    /// has chosen without it.
+    /// How far the lower cell of a pair may stand above the lowest level, in uS.
+    /// Lines that are converted on their own carry it to ADCs whose range the
+    /// plan has chosen without it; and noise of readings costs networks more
+    /// than its variance says.
     fn common_mode_us(&self, target: &Target) -> f64 {
         let margin_us = target.cell.pulses.map_or(0.0, |pulses| pulses.margin_us);
+        let is_quiet = target.cell.read_noise_fraction == 0.0;
         self.common_mode.unwrap_or(match target.readout.subtract {
-            Subtract::BeforeConversion => f64::INFINITY,
-            Subtract::AfterConversion => margin_us,
+            Subtract::BeforeConversion if is_quiet => f64::INFINITY,
+            Subtract::BeforeConversion | Subtract::AfterConversion => margin_us,
         })
     }
 }

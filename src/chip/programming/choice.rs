@@ -54,8 +54,6 @@ const CHOICES: [Choice; 4] = [
 pub(super) struct Choices {
     low_us: f64,
     step_us: f64,
-    /// Where the lower cell of a pair may be at most.
-    lower_max_us: f64,
     /// Probability of each node after a pulse from each, `[from][to]`: of SET,
     /// of RESET.
     pulses: [Vec<f32>; 2],
@@ -68,8 +66,9 @@ pub(super) struct Choices {
 /// tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// Difference of a pair, first less second.
-    Pair { steps: i32, tolerance: i32 },
+    /// Difference of a pair, first less second; the node that its lower cell
+    /// may be at, at most.
+    Pair { steps: i32, tolerance: i32, lower_max: i32 },
     /// One cell, from the lowest node up.
     Cell { node: i32, tolerance: i32 },
 }
@@ -85,9 +84,8 @@ pub(super) struct Table {
 }
 
 impl Choices {
-    /// For cells of this model; the lower cell of a pair is to be no higher
-    /// than this, in uS.
-    pub fn new(model: &DeviceModel, lower_max_us: f64) -> Self {
+    /// For cells of this model.
+    pub fn new(model: &DeviceModel) -> Self {
         let (low_us, high_us) = model.ends_us();
         let step_us = (high_us - low_us) / (N_NODES - 1) as f64;
         let of = |operation| {
@@ -99,18 +97,17 @@ impl Choices {
             (0..N_NODES).flat_map(from).collect()
         };
         let pulses = [of(Operation::Set), of(Operation::Reset)];
-        Self { low_us, step_us, lower_max_us, pulses, tables: Mutex::new(BTreeMap::new()) }
+        Self { low_us, step_us, pulses, tables: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Where the lower cell of a pair may be at most, in uS.
-    pub fn lower_max_us(&self) -> f64 {
-        self.lower_max_us
-    }
-
-    /// The best pulses of a pair that is to differ by this.
-    pub fn of_pair(&self, difference_us: f64, tolerance_us: f64) -> Table {
+    /// The best pulses of a pair that is to differ by this, its lower cell to
+    /// be no higher than that.
+    pub fn of_pair(&self, difference_us: f64, tolerance_us: f64, lower_max_us: f64) -> Table {
         let steps = self.steps(difference_us);
-        let key = Key::Pair { steps, tolerance: self.class(tolerance_us) };
+        let lower_max = ((lower_max_us - self.low_us) / self.step_us).floor();
+        // Casts of what is beyond all cells give the highest node.
+        let lower_max = (lower_max as i32).clamp(0, N_NODES as i32 - 1);
+        let key = Key::Pair { steps, tolerance: self.class(tolerance_us), lower_max };
         Table { best: self.table(key), goal_us: difference_us, steps, is_pair: true }
     }
 
@@ -178,15 +175,16 @@ impl Choices {
         // Not under the lock: others go on with what is known, and two that
         // make the same table make it alike.
         let made = Arc::new(match key {
-            Key::Pair { steps, tolerance } => self.solve_pair(steps, tolerance),
+            Key::Pair { steps, tolerance, lower_max } => {
+                self.solve_pair(steps, tolerance, lower_max)
+            }
             Key::Cell { node, tolerance } => self.solve_cell(node, tolerance),
         });
         Arc::clone(known().entry(key).or_insert(made))
     }
 
-    fn solve_pair(&self, steps: i32, class: i32) -> Vec<u8> {
+    fn solve_pair(&self, steps: i32, class: i32, lower_max: i32) -> Vec<u8> {
         let within = power_of_two(class);
-        let lower_max = (self.lower_max_us - self.low_us) / self.step_us;
         let n = N_NODES;
         // Shares that are not accepted, where the first or the second moved:
         // `[moved][other]`, as all below.
@@ -195,7 +193,7 @@ impl Choices {
                 let (moved, other) = (place / n, place % n);
                 let (first, second) = if mover == 0 { (moved, other) } else { (other, moved) };
                 let off = first as f64 - second as f64 - f64::from(steps);
-                if moved.min(other) as f64 > lower_max { 1.0 } else { 1.0 - accepted(off, within) }
+                if moved.min(other) as i32 > lower_max { 1.0 } else { 1.0 - accepted(off, within) }
             };
             (0..n * n).map(at).collect()
         };

@@ -31,10 +31,10 @@ const STUCK_AFTER: u32 = 12;
 pub struct PairOptions {
     /// Pulses are chosen by what they are likely to do.
     pub predicted: bool,
-    /// A pair may stand anywhere as long as its difference is right; the lower
-    /// cell at most this far above the lowest level, in uS. `None`: each cell
-    /// goes to a target of its own.
-    pub common_mode_us: Option<f64>,
+    /// A pair may stand anywhere as long as its difference is right, and its
+    /// lower cell no higher than its goal says; else each cell goes to a target
+    /// of its own.
+    pub common_mode: bool,
     /// Cells of an input line are pulsed at the same time.
     pub parallel: bool,
 }
@@ -47,6 +47,8 @@ pub struct PairGoal {
     pub cells_us: [f64; 2],
     /// How far the difference may be off, in uS.
     pub tolerance_us: f64,
+    /// Where the lower cell may be at most, in uS, if the common mode is free.
+    pub lower_max_us: f64,
 }
 
 /// A cell in the hands of who writes it.
@@ -109,11 +111,7 @@ impl<'a> PairWriter<'a> {
     ) -> Option<Self> {
         let pulses = target.cell.pulses?;
         let writer = Writer::new(target, pulses);
-        let cell = &target.cell;
-        let lower_max_us = options
-            .common_mode_us
-            .map_or(f64::INFINITY, |us| cell.conductance_min_us + us.max(cell.verify_tolerance_us));
-        let choices = Choices::new(writer.model(), lower_max_us);
+        let choices = Choices::new(writer.model());
         Some(Self { writer, plan, choices, options, seed, faults, from })
     }
 
@@ -239,10 +237,10 @@ impl<'a> PairWriter<'a> {
     fn write_once(&self, pair: &mut Pair<'_>, tally: &mut Tally) -> bool {
         let identical = matches!(self.writer.pulses().recipe, Recipe::Identical);
         let [positive_us, negative_us] = pair.goal.cells_us;
-        match (self.options.common_mode_us, identical && self.options.predicted) {
-            (Some(_), true) => self.play(pair, positive_us - negative_us, tally),
-            (Some(_), false) => self.move_one(pair, positive_us - negative_us, tally),
-            (None, _) => {
+        match (self.options.common_mode, identical && self.options.predicted) {
+            (true, true) => self.play(pair, positive_us - negative_us, tally),
+            (true, false) => self.move_one(pair, positive_us - negative_us, tally),
+            (false, _) => {
                 // Each takes half of what the difference may be off.
                 let tolerance_us = pair.goal.tolerance_us / 2f64.sqrt();
                 let first = self.write_cell(pair, 0, (positive_us, tolerance_us), tally);
@@ -253,8 +251,8 @@ impl<'a> PairWriter<'a> {
 
     /// Both cells, whichever promises most.
     fn play(&self, pair: &mut Pair<'_>, difference_us: f64, tally: &mut Tally) -> bool {
-        let tolerance_us = pair.goal.tolerance_us;
-        let table = self.choices.of_pair(difference_us, tolerance_us);
+        let PairGoal { tolerance_us, lower_max_us, .. } = pair.goal;
+        let table = self.choices.of_pair(difference_us, tolerance_us, lower_max_us);
         let give_up = self.writer.pulses().give_up_pulses.saturating_mul(2);
         tally.read(pair.cells[0].us);
         let mut last = 1;
@@ -263,7 +261,7 @@ impl<'a> PairWriter<'a> {
             tally.read(held_us[last]);
             let is_off = (held_us[0] - held_us[1] - difference_us).abs() > tolerance_us;
             let stuck = pair.idle.map(|idle| idle >= STUCK_AFTER);
-            let too_high = held_us[0].min(held_us[1]) > self.choices.lower_max_us();
+            let too_high = held_us[0].min(held_us[1]) > lower_max_us;
             if !is_off && (!too_high || stuck != [false; 2]) {
                 return true;
             }
@@ -287,10 +285,9 @@ impl<'a> PairWriter<'a> {
     /// One cell stays where it is, the other goes where the difference is
     /// right.
     fn move_one(&self, pair: &mut Pair<'_>, difference_us: f64, tally: &mut Tally) -> bool {
-        let tolerance_us = pair.goal.tolerance_us;
+        let PairGoal { tolerance_us, lower_max_us, .. } = pair.goal;
         let cell = self.writer.cell();
         let held_us = pair.held_us();
-        let lower_max_us = self.choices.lower_max_us();
         // Those that can move alone, the higher one first: it is to move down,
         // which leaves less current.
         let goals = [held_us[1] + difference_us, held_us[0] - difference_us];

@@ -300,11 +300,11 @@ impl Compilation {
         let has = |part| !self.without.contains(&part);
         let pairs = PairOptions {
             predicted: has(Part::PulseChoice),
-            common_mode_us: has(Part::CommonMode).then_some(common_mode_us),
+            common_mode: has(Part::CommonMode),
             parallel: has(Part::Parallel),
         };
         let (sensitivity, feedback) = (has(Part::Sensitivity), has(Part::Feedback));
-        FastOptions { pairs, sensitivity, feedback, n_stages }
+        FastOptions { pairs, common_mode_us, sensitivity, feedback, n_stages }
     }
 
     /// Refuses effects of a chip, for commands that read none.

@@ -6,13 +6,22 @@ use crate::chip::CellState;
 use crate::chip::programming::{PairGoal, PairOptions, ProgramOptions, pair_writer};
 use crate::entity::PeId;
 
-const FREE: PairOptions =
-    PairOptions { predicted: true, common_mode_us: Some(f64::INFINITY), parallel: false };
-const PLAIN: PairOptions = PairOptions { predicted: false, common_mode_us: None, parallel: false };
+const FREE: PairOptions = PairOptions { predicted: true, common_mode: true, parallel: false };
+const PLAIN: PairOptions = PairOptions { predicted: false, common_mode: false, parallel: false };
 
 /// Pulses of a cell on average, the share of pairs accepted, and the highest
 /// lower cell of an accepted pair in uS, over pairs of this difference.
 fn written(sets: &[&str], options: PairOptions, level: f64, tolerance_us: f64) -> (f64, f64, f64) {
+    limited(sets, options, level, (tolerance_us, f64::INFINITY))
+}
+
+/// The same with the lower cell below this.
+fn limited(
+    sets: &[&str],
+    options: PairOptions,
+    level: f64,
+    (tolerance_us, lower_max_us): (f64, f64),
+) -> (f64, f64, f64) {
     const N: usize = 512;
     let target = target(sets);
     let plan = plan(&target, 1, None);
@@ -21,7 +30,7 @@ fn written(sets: &[&str], options: PairOptions, level: f64, tolerance_us: f64) -
     let difference_us = level * target.cell.step_us();
     let lowest_us = target.cell.conductance_min_us;
     let cells_us = [lowest_us + difference_us.max(0.0), lowest_us + (-difference_us).max(0.0)];
-    let goal = PairGoal { cells_us, tolerance_us };
+    let goal = PairGoal { cells_us, tolerance_us, lower_max_us };
     let (mut n_pulses, mut n_accepted, mut lower_us) = (0u32, 0, 0f64);
     for nth in 0..N {
         let taken = [0, 1].map(|half| writer.take(&mut bench, 2 * nth + half));
@@ -33,10 +42,10 @@ fn written(sets: &[&str], options: PairOptions, level: f64, tolerance_us: f64) -
         if held.iter().all(|cell| cell.state == CellState::Written) {
             n_accepted += 1;
             let off_us = written_us[0] - written_us[1] - difference_us;
-            let most_us = match options.common_mode_us {
-                Some(_) => tolerance_us,
+            let most_us = match options.common_mode {
+                true => tolerance_us,
                 // Each cell its share, all in one direction.
-                None => tolerance_us * 2f64.sqrt(),
+                false => tolerance_us * 2f64.sqrt(),
             };
             assert!(off_us.abs() <= most_us + 1e-9, "{level}: off by {off_us}");
             lower_us = lower_us.max(written_us[0].min(written_us[1]));
@@ -71,7 +80,7 @@ fn no_part_costs_pulses() {
     for model in ["table-raw", "table-scaled", "exponential", "soft-bounds"] {
         let sets = [&format!("cell.pulses.model={model}"), "cell.pulses.give_up_pulses=5000"];
         let own = PairOptions { predicted: true, ..PLAIN };
-        let moved = PairOptions { common_mode_us: Some(f64::INFINITY), ..PLAIN };
+        let moved = PairOptions { common_mode: true, ..PLAIN };
         for level in [0.0, 1.0, 5.0] {
             let (plain, _, _) = written(&sets, PLAIN, level, 0.5);
             for options in [own, moved, FREE] {
@@ -98,8 +107,7 @@ fn a_looser_tolerance_takes_fewer_pulses() {
 #[test]
 fn the_lower_cell_stays_below_its_limit() {
     for us in [1.0, 4.0, 8.0] {
-        let options = PairOptions { common_mode_us: Some(us), ..FREE };
-        let (limited, accepted, lower_us) = written(&[], options, 1.0, 0.5);
+        let (limited, accepted, lower_us) = limited(&[], FREE, 1.0, (0.5, 2.0 + us));
         assert!(accepted > 0.99 && lower_us <= 2.0 + us, "{us}: {accepted} {lower_us}");
         assert!(limited > written(&[], FREE, 1.0, 0.5).0, "{us}");
     }
@@ -127,7 +135,8 @@ fn partners_of_stuck_cells_take_over() {
     for nth in 0..512 {
         let taken = [0, 1].map(|half| writer.take(&mut bench, 2 * nth + half));
         let difference_us = 2.0 * target.cell.step_us();
-        let goal = PairGoal { cells_us: [2.0 + difference_us, 2.0], tolerance_us: 0.5 };
+        let cells_us = [2.0 + difference_us, 2.0];
+        let goal = PairGoal { cells_us, tolerance_us: 0.5, lower_max_us: f64::INFINITY };
         let mut line = [(2 * nth, taken, goal)];
         writer.write_line(&mut bench, &mut line);
         let [(_, held, _)] = line;
@@ -155,7 +164,8 @@ fn lines_in_parallel_take_less_time() {
         for line in 1..16 {
             let pair = |at: usize| {
                 let taken = [at, at + 1].map(|at| writer.take(&mut bench, at));
-                (at, taken, PairGoal { cells_us: [4.0, 2.0], tolerance_us: 0.5 })
+                let lower_max_us = f64::INFINITY;
+                (at, taken, PairGoal { cells_us: [4.0, 2.0], tolerance_us: 0.5, lower_max_us })
             };
             let mut pairs: Vec<_> = (0..128).step_by(2).map(|x| 128 * line + x).map(pair).collect();
             writer.write_line(&mut bench, &mut pairs);
