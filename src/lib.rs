@@ -23,7 +23,7 @@
 //! | [`timing`] | plan, target | latency, throughput, what they wait for | `ohmc report` |
 //! | [`chip`] | plan, seed | [`Chip`]: what the cells really hold, and what is read from them | `ohmc report` of a `.chip` |
 //! | [`runtime`] | plan, chip, data | outputs; [`Reference`], the integer oracle | |
-//! | [`adapt`] | plan, cells known to be off | targets that make up for them | `--adapt` |
+//! | [`adapt`] | plan, cells known to be off, inputs | targets that make up for them; chips written with few pulses | `--adapt`, `--fast` |
 //! | [`compiler`] | | the pipeline, read top to bottom | |
 //! | [`tuning`] | chip, inputs, labels | the same chip, trained by pulses; or set right without labels | `ohmc report` of a `.chip` |
 //! | [`fit`] | a bound on what is lost | bits of every layer, by compiling and looking | |

@@ -29,13 +29,18 @@
 //! | file | what |
 //! |---|---|
 //! | `program` | a chip that is written by somebody who knows its faults, and looks |
+//! | `fast` | a chip as good as by plain write-verify, with far fewer pulses |
+//! | `cascade` | what later input lines can do about errors of earlier ones |
 //! | `moments` | what drives the lines of a tile together |
 //! | `column` | one column of pairs: bounds, and the error of least norm in them |
 
+mod cascade;
 mod column;
+mod fast;
 mod moments;
 mod program;
 
+pub use fast::{FastOptions, program_fast};
 pub use program::{Written, program};
 
 use std::collections::BTreeMap;

@@ -15,6 +15,11 @@ pub(super) struct Moments {
     n: usize,
     /// `[line][line]`.
     values: Vec<f64>,
+    /// Vectors that they are the means of; 0 where none was seen.
+    n_vectors: usize,
+    /// What noise of a reading counts on each line: each plane that drives it
+    /// has its own, and plane k weighs 2^k, so the mean sum of their 4^k.
+    noise: Vec<f64>,
 }
 
 impl Moments {
@@ -36,20 +41,30 @@ impl Moments {
             })
             .collect();
         let samples = statistics.samples.chunks_exact(length.max(1));
-        Self::from_vectors(
-            n,
-            samples.map(|sample| {
-                lines.iter().map(|&line| f64::from(layer.coding.encode(sample[line]))).collect()
-            }),
-        )
+        let codes = |sample: &[f32]| -> Vec<i32> {
+            lines.iter().map(|&line| layer.coding.encode(sample[line])).collect()
+        };
+        let vectors = samples.clone().map(codes);
+        let mut moments =
+            Self::from_vectors(n, vectors.map(|codes| codes.into_iter().map(f64::from).collect()));
+        if moments.n_vectors > 0 {
+            let mut noise = vec![0.0; n];
+            for sample in samples {
+                let planes = codes(sample).into_iter().map(|code| planes(code, layer.coding.bits));
+                noise.iter_mut().zip(planes).for_each(|(sum, planes)| *sum += planes);
+            }
+            noise.iter_mut().for_each(|sum| *sum /= moments.n_vectors as f64);
+            moments.noise = noise;
+        }
+        moments
     }
 
     /// Mean products of these vectors.
     pub(super) fn from_vectors(n: usize, vectors: impl Iterator<Item = Vec<f64>>) -> Self {
         let mut values = vec![0.0; n * n];
-        let mut n_vectors = 0.0;
+        let mut n_vectors = 0u32;
         for vector in vectors {
-            n_vectors += 1.0;
+            n_vectors += 1;
             for (row, &factor) in values.chunks_exact_mut(n.max(1)).zip(&vector) {
                 if factor != 0.0 {
                     row.iter_mut().zip(&vector).for_each(|(value, code)| *value += factor * code);
@@ -60,21 +75,38 @@ impl Moments {
         if trace == 0.0 {
             return Self::alike(n);
         }
-        values.iter_mut().for_each(|value| *value /= n_vectors);
-        let damping = DAMPING * trace / n_vectors / n as f64;
+        values.iter_mut().for_each(|value| *value /= f64::from(n_vectors));
+        let damping = DAMPING * trace / f64::from(n_vectors) / n as f64;
         (0..n).for_each(|line| values[line * n + line] += damping);
-        Self { n, values }
+        let noise = (0..n).map(|line| values[line * n + line]).collect();
+        Self { n, values, n_vectors: n_vectors as usize, noise }
     }
 
     /// Independent and alike: all that can be said of inputs never seen.
     pub(super) fn alike(n: usize) -> Self {
         let values = (0..n * n).map(|at| f64::from(u8::from(at % (n + 1) == 0))).collect();
-        Self { n, values }
+        Self { n, values, n_vectors: 0, noise: vec![1.0; n] }
+    }
+
+    /// Vectors that were seen; 0 for none.
+    pub(super) fn n_vectors(&self) -> usize {
+        self.n_vectors
+    }
+
+    /// What the variance of a reading counts on each line, beside what a
+    /// squared error counts.
+    pub(super) fn noise(&self) -> &[f64] {
+        &self.noise
     }
 
     /// Mean products of one line's code with all.
     pub(super) fn row(&self, line: usize) -> &[f64] {
         &self.values[line * self.n..][..self.n]
+    }
+
+    /// Mean squares of all lines' codes together.
+    pub(super) fn trace(&self) -> f64 {
+        (0..self.n).map(|line| self.row(line)[line]).sum()
     }
 
     /// `H errors`, and with that their squared error.
@@ -88,4 +120,14 @@ impl Moments {
         }
         result
     }
+}
+
+/// The sum of 4^k over the planes k that a code drives its line in.
+fn planes(code: i32, bits: u8) -> f64 {
+    let driven = (code as u32) & u32::MAX.checked_shr(32 - u32::from(bits)).unwrap_or(0);
+    (0..bits)
+        .filter(|plane| driven >> plane & 1 == 1)
+        .map(|plane| f64::from(1u32 << plane))
+        .map(|w| w * w)
+        .sum()
 }

@@ -12,6 +12,8 @@ pub enum Effect {
     Relaxation,
     /// They go on changing with time.
     Drift,
+    /// Readings change what is read.
+    ReadDisturb,
     /// Every reading is another.
     ReadNoise,
     /// Some cells and lines do not work.
@@ -24,10 +26,11 @@ pub enum Effect {
 
 impl Effect {
     /// All of them, in the order in which they come about.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::VerifyError,
         Self::Relaxation,
         Self::Drift,
+        Self::ReadDisturb,
         Self::ReadNoise,
         Self::Faults,
         Self::Wires,
@@ -40,6 +43,7 @@ impl Effect {
             Self::VerifyError => "verify-error",
             Self::Relaxation => "relaxation",
             Self::Drift => "drift",
+            Self::ReadDisturb => "read-disturb",
             Self::ReadNoise => "read-noise",
             Self::Faults => "faults",
             Self::Wires => "wires",
@@ -53,6 +57,7 @@ impl Effect {
             Self::VerifyError => "Cells stop anywhere within the tolerance, or are given up",
             Self::Relaxation => "Cells change at once after they were written",
             Self::Drift => "Cells go on changing; with `--at`",
+            Self::ReadDisturb => "Readings change what is read; with `--reads`",
             Self::ReadNoise => "Every reading is another",
             Self::Faults => "Cells and lines do not work",
             Self::Wires => "Lines have resistance",
@@ -117,13 +122,15 @@ pub struct Conditions {
     /// How long after programming, in seconds; `None` right away, before any
     /// drift.
     pub at_s: Option<f64>,
+    /// How often every cell has been read before.
+    pub n_reads: u64,
     /// Seed of the read noise.
     pub seed: u64,
 }
 
 impl Conditions {
-    /// All effects, right after programming, with read noise of this seed.
+    /// All effects, right after programming and never read, with read noise of this seed.
     pub fn at_once(seed: u64) -> Self {
-        Self { effects: Effects::ALL, at_s: None, seed }
+        Self { effects: Effects::ALL, at_s: None, n_reads: 0, seed }
     }
 }

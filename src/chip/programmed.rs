@@ -8,10 +8,10 @@ use super::effects::{Conditions, Effect};
 use super::faults::Fault;
 use super::math::ln;
 use super::random::{Purpose, Streams};
-use super::{Chip, Converter};
+use super::{Chip, Converter, HeldCell};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::target::{Cell, Drift, Pe, Target, Wires};
+use crate::target::{Cell, Drift, Pe, ReadDisturb, Target, Wires};
 
 /// A chip as programming left it: what every cell holds, what it took to get
 /// there, and what became of it.
@@ -24,6 +24,8 @@ pub struct Programmed {
     /// Whether every pulse was followed; else cells hold what write-verify
     /// leaves on average, and no pulses are counted.
     pub by_pulses: bool,
+    /// How often its cells were written over, each time from what they held.
+    pub n_rewritten: u32,
     /// PEs in use.
     pub pes: BTreeMap<PeId, PeCells>,
 }
@@ -92,6 +94,19 @@ impl CellState {
     }
 }
 
+impl CellState {
+    /// What is wrong with a cell of this state.
+    pub(super) fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Unused | Self::Written | Self::GivenUp => None,
+            Self::StuckHigh => Some(Fault::StuckHigh),
+            Self::StuckLow => Some(Fault::StuckLow),
+            Self::Dead => Some(Fault::Dead),
+            Self::Unformed => Some(Fault::Unformed),
+        }
+    }
+}
+
 impl From<Fault> for CellState {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -143,7 +158,7 @@ impl Work {
 
 impl PeCells {
     /// Cells that are not used, to be filled in.
-    pub(super) fn unused(n_cells: usize) -> Self {
+    pub(crate) fn unused(n_cells: usize) -> Self {
         Self {
             written_us: vec![0.0; n_cells],
             relaxed_us: vec![0.0; n_cells],
@@ -151,6 +166,14 @@ impl PeCells {
             states: vec![CellState::Unused; n_cells],
             work: Work::default(),
         }
+    }
+
+    /// Fills in a cell as it was left.
+    pub(crate) fn set_held(&mut self, index: usize, cell: &HeldCell) {
+        self.written_us[index] = cell.written_us as f32;
+        self.relaxed_us[index] = cell.us as f32;
+        self.pulses[index] = cell.pulses;
+        self.states[index] = cell.state;
     }
 
     /// Fills in a cell that holds what it holds, whatever is done.
@@ -191,23 +214,39 @@ impl Programmed {
     /// The chip as it is read under these conditions. `plan` is what it was
     /// programmed with, `target` what it is made of.
     pub fn chip(&self, plan: &ExecutionPlan, target: &Target, conditions: &Conditions) -> Chip {
+        self.chip_with((plan, &plan.targets), target, conditions)
+    }
+
+    /// The same of a chip that was programmed with other targets than the
+    /// plan's.
+    pub fn chip_with(
+        &self,
+        (plan, targets): (&ExecutionPlan, &BTreeMap<PeId, PeTargets>),
+        target: &Target,
+        conditions: &Conditions,
+    ) -> Chip {
         let (cell, effects) = (&target.cell, conditions.effects);
         let has = |effect| effects.has(effect);
         let elapsed = conditions.at_s.filter(|_| has(Effect::Drift));
         let drift = cell.drift.zip(elapsed).map(|(drift, at_s)| Drifting::new(drift, at_s));
+        let disturb = cell.read_disturb.filter(|disturb| {
+            has(Effect::ReadDisturb) && conditions.n_reads > 0 && !disturb.is_none()
+        });
+        let disturb = disturb.map(|disturb| Disturbed::new(cell, disturb, conditions.n_reads));
         let state = State {
             cell,
             verify_error: has(Effect::VerifyError),
             relaxation: has(Effect::Relaxation),
             faults: has(Effect::Faults),
             drift,
+            disturb,
             seed: self.seed,
         };
         let pes: Vec<(&PeId, &PeCells)> = self.pes.iter().collect();
         let conductances_us = pes
             .into_par_iter()
             .filter_map(|(&id, cells)| {
-                let targets = plan.targets.get(&id)?;
+                let targets = targets.get(&id)?;
                 Some((id, state.conductances_us(id, cells, targets)))
             })
             .collect();
@@ -217,11 +256,12 @@ impl Programmed {
         let verify_us = share(Effect::VerifyError, cell.verify_tolerance_us / 3f64.sqrt());
         let relaxation_us = share(Effect::Relaxation, cell.relaxation_sd_us);
         let drift_us = drift.map_or(0.0, |drift| drift.sd_us);
+        let disturb_us = disturb.map_or(0.0, |disturb| disturb.sd_us);
         Chip {
             pe: self.pe,
             wires: if has(Effect::Wires) { target.wires } else { Wires::NONE },
             conductances_us,
-            cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us),
+            cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us).hypot(disturb_us),
             read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),
             converters: match has(Effect::Converters) {
                 true => Converter::of_chip(plan, target, self.seed),
@@ -251,6 +291,34 @@ impl Drifting {
     }
 }
 
+/// How far cells have changed by being read, and how far they can at all.
+#[derive(Debug, Clone, Copy)]
+struct Disturbed {
+    shift_us: f64,
+    sd_us: f64,
+    low_us: f64,
+    high_us: f64,
+}
+
+impl Disturbed {
+    fn new(cell: &Cell, disturb: ReadDisturb, n_reads: u64) -> Self {
+        let n_reads = n_reads as f64;
+        let margin_us = cell.pulses.map_or(0.0, |pulses| pulses.margin_us);
+        Self {
+            shift_us: n_reads * disturb.shift_us,
+            sd_us: n_reads * disturb.sd_us,
+            low_us: (cell.conductance_min_us - margin_us).max(0.0),
+            high_us: cell.conductance_max_us + margin_us,
+        }
+    }
+
+    /// What a cell is changed to from here; one that drifted beyond what
+    /// readings could do stays there.
+    fn of(&self, us: f64, z: f64) -> f64 {
+        (us + self.shift_us + self.sd_us * z).clamp(self.low_us.min(us), self.high_us.max(us))
+    }
+}
+
 /// What of all that happened to cells counts.
 struct State<'a> {
     cell: &'a Cell,
@@ -258,12 +326,14 @@ struct State<'a> {
     relaxation: bool,
     faults: bool,
     drift: Option<Drifting>,
+    disturb: Option<Disturbed>,
     seed: u64,
 }
 
 impl State<'_> {
     fn conductances_us(&self, id: PeId, cells: &PeCells, targets: &PeTargets) -> Vec<f32> {
         let streams = Streams::new(self.seed, Purpose::Drift, id);
+        let reads = Streams::new(self.seed, Purpose::ReadDisturb, id);
         let conductance = |index: usize| {
             let state = cells.states[index];
             let (written, relaxed) = (cells.written_us[index], cells.relaxed_us[index]);
@@ -285,6 +355,10 @@ impl State<'_> {
                     let own = drift.sd_us * streams.of(index).normal();
                     us + drift.mean_us + drift.mean_fraction * us + own
                 }
+                None => us,
+            };
+            let us = match &self.disturb {
+                Some(disturb) => disturb.of(us, reads.of(index).normal()),
                 None => us,
             };
             us.max(0.0) as f32

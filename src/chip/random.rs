@@ -41,6 +41,8 @@ pub(super) enum Purpose {
     TuningPulses = 10,
     /// How its cells relax then.
     TuningRelaxation = 11,
+    /// How much more than others a cell changes when it is read.
+    ReadDisturb = 12,
 }
 
 /// The streams of one purpose of a PE's cells, or lines.
@@ -51,6 +53,11 @@ impl Streams {
     pub(super) fn new(seed: u64, purpose: Purpose, pe: PeId) -> Self {
         let place = ((purpose as u64) << 32) | u64::from(pe.0);
         Self(mix(mix(seed).wrapping_add(place)))
+    }
+
+    /// The same for what is done once more; 0 changes nothing.
+    pub(super) fn again(self, n_times: u32) -> Self {
+        if n_times == 0 { self } else { Self(mix(self.0 ^ (u64::from(n_times) << 32))) }
     }
 
     /// The stream of the cell or line with this number.

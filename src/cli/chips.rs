@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ohmc::adapt::{self, Adapted, Changes};
+use ohmc::adapt::{self, Adapted, Changes, FastOptions};
 use ohmc::chip::{self, Chip, Conditions, Effect, Effects, FaultMap, ProgramOptions, Programmed};
 use ohmc::format;
 use ohmc::schedule::ExecutionPlan;
-use ohmc::target::Target;
+use ohmc::target::{Subtract, Target};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -30,6 +30,11 @@ pub struct Reading {
     /// drift, where the target says how.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub at: Option<f64>,
+
+    /// How often every cell has been read since it was programmed, as in
+    /// `1000000` or `1e6`: readings change cells, where the target says how.
+    #[arg(long, value_name = "N", value_parser = parse_reads)]
+    pub reads: Option<u64>,
 }
 
 /// How a plan is programmed into chips on the way.
@@ -59,33 +64,94 @@ pub struct Knowing {
     /// stages (`--adapt=4`) every N-th input line is written at a time, and
     /// also makes up for what was measured of those before; see `--without`.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,
-          default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+          default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024),
+          conflicts_with = "fast")]
     pub adapt: Option<u32>,
+
+    /// Write as well as plain write-verify does at the same tolerance, with far
+    /// fewer pulses: they are chosen by what they are likely to do, a pair may
+    /// stand anywhere as long as its difference is right, lines that drive
+    /// little may be off by more, and in N stages (`--fast=8`, the default)
+    /// every N-th input line also makes up for what was measured of those
+    /// before; see `--without`.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,
+          default_missing_value = "8", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub fast: Option<u32>,
+
+    /// With `--fast`, how far the lower cell of a pair may stand above the
+    /// lowest level, in microsiemens: higher cells take fewer pulses to write,
+    /// and more current and noise to read [default: as far as cells leave their
+    /// window; anywhere, where readings have no noise and pairs are subtracted
+    /// before conversion].
+    #[arg(long, value_name = "US", requires = "fast", value_parser = parse_us)]
+    pub common_mode: Option<f64>,
+}
+
+/// What became of a plan that was written.
+pub struct Written {
+    /// The chip.
+    pub programmed: Programmed,
+    /// What was written in place of the plan's targets, if anything was.
+    pub adapted: Option<Adapted>,
 }
 
 impl Knowing {
     /// The options that were given, as they are written.
     fn given(&self) -> impl Iterator<Item = &'static str> {
-        let options =
-            [("--fault-map", self.fault_map.is_some()), ("--adapt", self.adapt.is_some())];
+        let options = [
+            ("--fault-map", self.fault_map.is_some()),
+            ("--adapt", self.adapt.is_some()),
+            ("--fast", self.fast.is_some()),
+        ];
         options.into_iter().filter_map(|(name, given)| given.then_some(name))
     }
 
-    /// Programs a plan into a chip; with what was written in place of its
-    /// targets, if anything was.
+    /// Whether what is known of the inputs matters.
+    pub fn looks_at_inputs(&self) -> bool {
+        self.adapt.is_some() || self.fast.is_some()
+    }
+
+    /// Programs a plan into a chip, new or as an earlier plan left it.
     pub fn write(
         &self,
         prepared: &Prepared,
         compilation: &Compilation,
         options: &ProgramOptions<'_>,
-    ) -> Result<(Programmed, Option<Adapted>), CliError> {
+        from: Option<&Programmed>,
+    ) -> Result<Written, CliError> {
         let Prepared { plan, target, calibration, .. } = prepared;
-        let Some(n_stages) = self.adapt else {
-            return Ok((chip::write(plan, target, options)?, None));
+        let written = match (self.adapt, self.fast, from) {
+            (Some(n_stages), _, _) => {
+                let how = (compilation.adapt(), n_stages);
+                adapt::program(plan, target, calibration, options, how)?
+            }
+            (None, Some(n_stages), _) => {
+                let fast = compilation.fast(n_stages, self.common_mode_us(target));
+                adapt::program_fast(plan, target, calibration, options, (&fast, from))?
+            }
+            (None, None, Some(_)) => {
+                let plain = FastOptions::PLAIN;
+                adapt::program_fast(plan, target, calibration, options, (&plain, from))?
+            }
+            (None, None, None) => {
+                let programmed = chip::write(plan, target, options)?;
+                return Ok(Written { programmed, adapted: None });
+            }
         };
-        let how = (compilation.adapt(), n_stages);
-        let written = adapt::program(plan, target, calibration, options, how)?;
-        Ok((written.programmed, Some(written.adapted)))
+        Ok(Written { programmed: written.programmed, adapted: Some(written.adapted) })
+    }
+
+    /// How far the lower cell of a pair may stand above the lowest level, in uS.
+    /// Lines that are converted on their own carry it to ADCs whose range the
+    /// plan has chosen without it; and noise of readings costs networks more
+    /// than its variance says.
+    fn common_mode_us(&self, target: &Target) -> f64 {
+        let margin_us = target.cell.pulses.map_or(0.0, |pulses| pulses.margin_us);
+        let is_quiet = target.cell.read_noise_fraction == 0.0;
+        self.common_mode.unwrap_or(match target.readout.subtract {
+            Subtract::BeforeConversion if is_quiet => f64::INFINITY,
+            Subtract::BeforeConversion | Subtract::AfterConversion => margin_us,
+        })
     }
 }
 
@@ -103,7 +169,11 @@ pub fn changes_text(changes: &Changes) -> String {
 impl Reading {
     /// The options that were given, as they are written.
     pub fn given(&self) -> Vec<&'static str> {
-        let options = [("--only", !self.only.is_empty()), ("--at", self.at.is_some())];
+        let options = [
+            ("--only", !self.only.is_empty()),
+            ("--at", self.at.is_some()),
+            ("--reads", self.reads.is_some()),
+        ];
         options.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }
 }
@@ -146,7 +216,7 @@ pub fn chip(
         return Ok(chip::program(plan, target, seed));
     }
     let options = ProgramOptions { seed, by_pulses: false, fault_map: None };
-    let conditions = Conditions { effects, at_s: None, seed };
+    let conditions = Conditions { effects, ..Conditions::at_once(seed) };
     Ok(chip::write(plan, target, &options)?.chip(plan, target, &conditions))
 }
 
@@ -161,6 +231,8 @@ pub struct Bench<'a> {
     pub effects: Effects,
     /// Time after programming in s.
     pub at_s: Option<f64>,
+    /// How often every cell has been read.
+    pub n_reads: u64,
 }
 
 impl<'a> Bench<'a> {
@@ -176,8 +248,13 @@ impl<'a> Bench<'a> {
         if reading.at.is_some() && target.cell.drift.is_none() {
             return Err(CliError::NoDrift { target: target.name.clone() });
         }
-        if *pulses && target.cell.pulses.is_none() {
-            return Err(CliError::NoPulses { target: target.name.clone(), option: "--pulses" });
+        if reading.reads.is_some() && target.cell.read_disturb.is_none() {
+            return Err(CliError::NoDisturb { target: target.name.clone() });
+        }
+        let by_pulses = [("--pulses", *pulses), ("--fast", knowing.fast.is_some())];
+        let by_pulses = by_pulses.into_iter().find_map(|(name, given)| given.then_some(name));
+        if let (Some(option), None) = (by_pulses, target.cell.pulses) {
+            return Err(CliError::NoPulses { target: target.name.clone(), option });
         }
         let made: Vec<_> =
             pulses.then_some("--pulses").into_iter().chain(knowing.given()).collect();
@@ -190,37 +267,48 @@ impl<'a> Bench<'a> {
         };
         let effects = compilation.effects_left_out().fold(only, Effects::without);
         let map = fault_map(knowing.fault_map.as_ref(), prepared)?;
-        let (by_pulses, at_s) = (*pulses, reading.at);
-        Ok(Self { prepared, compilation, knowing, by_pulses, map, effects, at_s })
+        let (by_pulses, at_s) = (by_pulses.is_some(), reading.at);
+        let n_reads = reading.reads.unwrap_or(0);
+        Ok(Self { prepared, compilation, knowing, by_pulses, map, effects, at_s, n_reads })
     }
 
     /// A chip with the seed that is given; of one that is programmed already,
     /// a reading with this seed.
     pub fn chip(&self, seed: u64) -> Result<Chip, CliError> {
         let Prepared { plan, target, programmed, .. } = self.prepared;
-        let as_is = self.effects == Effects::ALL && self.at_s.is_none();
-        let plain = self.map.is_none() && self.knowing.adapt.is_none() && !self.by_pulses;
+        let as_is = self.effects == Effects::ALL && self.at_s.is_none() && self.n_reads == 0;
+        let plain = self.map.is_none() && !self.knowing.looks_at_inputs() && !self.by_pulses;
         if programmed.is_none() && as_is && plain {
             return Ok(chip::program(plan, target, seed));
         }
         match programmed {
-            Some(programmed) => Ok(self.read(programmed, self.effects, seed)),
-            None => Ok(self.read(&self.program(seed)?, self.effects, seed)),
+            Some(programmed) => Ok(self.read((programmed, None), self.effects, seed)),
+            None => {
+                let Written { programmed, adapted } = self.program(seed)?;
+                Ok(self.read((&programmed, adapted.as_ref()), self.effects, seed))
+            }
         }
     }
 
     /// The plan programmed into a chip with this seed.
-    pub fn program(&self, seed: u64) -> Result<Programmed, CliError> {
+    pub fn program(&self, seed: u64) -> Result<Written, CliError> {
         let (by_pulses, fault_map) = (self.by_pulses, self.map.as_ref());
         let options = ProgramOptions { seed, by_pulses, fault_map };
-        Ok(self.knowing.write(self.prepared, self.compilation, &options)?.0)
+        self.knowing.write(self.prepared, self.compilation, &options, None)
     }
 
-    /// A programmed chip with some of its effects.
-    pub fn read(&self, programmed: &Programmed, effects: Effects, seed: u64) -> Chip {
+    /// A programmed chip with some of its effects; with what was written in
+    /// place of the plan's targets, if anything was.
+    pub fn read(
+        &self,
+        (programmed, adapted): (&Programmed, Option<&Adapted>),
+        effects: Effects,
+        seed: u64,
+    ) -> Chip {
         let Prepared { plan, target, .. } = self.prepared;
-        let conditions = Conditions { effects, at_s: self.at_s, seed };
-        programmed.chip(plan, target, &conditions)
+        let conditions = Conditions { effects, at_s: self.at_s, n_reads: self.n_reads, seed };
+        let targets = adapted.map_or(&plan.targets, |adapted| &adapted.targets);
+        programmed.chip_with((plan, targets), target, &conditions)
     }
 
     /// The effects that this chip has and that are not left out.
@@ -232,6 +320,9 @@ impl<'a> Bench<'a> {
             Effect::VerifyError => cell.verify_tolerance_us > 0.0,
             Effect::Relaxation => cell.relaxation_sd_us > 0.0,
             Effect::Drift => cell.drift.is_some() && self.at_s.is_some(),
+            Effect::ReadDisturb => {
+                self.n_reads > 0 && cell.read_disturb.is_some_and(|disturb| !disturb.is_none())
+            }
             Effect::ReadNoise => cell.read_noise_fraction > 0.0,
             Effect::Faults => has_faults(),
             Effect::Wires => !self.prepared.target.wires.are_ideal(),
@@ -239,6 +330,23 @@ impl<'a> Bench<'a> {
         };
         Effect::ALL.into_iter().filter(|&e| self.effects.has(e)).filter(has).collect()
     }
+}
+
+/// A number of readings.
+fn parse_reads(text: &str) -> Result<u64, String> {
+    /// More than any chip is read, and exact as a number.
+    const READS_MAX: f64 = 1e15;
+    let number = text.trim().parse().ok().filter(|n: &f64| n.fract() == 0.0);
+    match number {
+        Some(n) if (0.0..=READS_MAX).contains(&n) => Ok(n as u64),
+        _ => Err("give a whole number up to 1e15, as in `1000000` or `1e6`".to_string()),
+    }
+}
+
+/// A conductance, in uS.
+fn parse_us(text: &str) -> Result<f64, String> {
+    let us = text.trim().parse().ok().filter(|us: &f64| us.is_finite() && *us >= 0.0);
+    us.ok_or_else(|| "give microsiemens, 0 or more".to_string())
 }
 
 /// A time in seconds, as in `90s` or `30d`.

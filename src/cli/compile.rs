@@ -92,6 +92,7 @@ impl Compile {
             preprocessing: &self.preprocessing,
             data: None,
             measures: false,
+            adapts: false,
             out: self.out.as_deref(),
         }
         .compile_only()?;

@@ -130,6 +130,18 @@ pub enum CliError {
         /// The data.
         file: String,
     },
+    /// A plan where a chip is needed.
+    NoChip {
+        /// The plan.
+        file: String,
+    },
+    /// A chip to be written over with a plan that is for other cells.
+    OtherChip {
+        /// The chip.
+        file: String,
+        /// What is not the same.
+        differences: Vec<String>,
+    },
     /// Options that make a chip, for one that is made already.
     Programmed {
         /// The chip.
@@ -144,6 +156,11 @@ pub enum CliError {
     },
     /// A time, for a target whose cells do not drift.
     NoDrift {
+        /// The target.
+        target: String,
+    },
+    /// Readings, for a target whose cells they do not change.
+    NoDisturb {
         /// The target.
         target: String,
     },
@@ -287,6 +304,7 @@ impl CliError {
             | Self::Programmed { .. }
             | Self::NoChipRead { .. }
             | Self::NoDrift { .. }
+            | Self::NoDisturb { .. }
             | Self::NoPulses { .. }
             | Self::NothingToCompare { .. }
             | Self::TooManyPoints { .. }
@@ -404,6 +422,15 @@ impl CliError {
                     .at(file, "")
                     .help("give more data, or take more of it with `--samples`")
             }
+            Self::NoChip { file } => Diagnostic::error(format!("`{file}` is a plan, not a chip"))
+                .at(file, "")
+                .help("`--from` takes what `ohmc program` wrote"),
+            Self::OtherChip { file, differences } => {
+                let error = Diagnostic::error(format!("the plan cannot be written over `{file}`"));
+                let error = error.at(file, "");
+                let error = differences.iter().fold(error, |error, text| error.note(text.clone()));
+                error.help("compile for the target of that chip, or leave `--from` out")
+            }
             Self::Programmed { file, options } => {
                 let (options, verb) = (list(options), if options.len() > 1 { "do" } else { "does" });
                 Diagnostic::error(format!("{options} {verb} not apply to a chip"))
@@ -420,6 +447,11 @@ impl CliError {
                 Diagnostic::error(format!("cells of `{target}` do not drift"))
                     .at(target, "`cell.drift`")
                     .help("give `cell.drift` in the target, or leave `--at` out")
+            }
+            Self::NoDisturb { target } => {
+                Diagnostic::error(format!("`{target}` does not say what readings do to cells"))
+                    .at(target, "`cell.read_disturb`")
+                    .help("give `cell.read_disturb` in the target, or leave `--reads` out")
             }
             Self::NoPulses { target, option } => {
                 Diagnostic::error(format!("`{option}`: `{target}` does not say what pulses do"))

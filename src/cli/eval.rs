@@ -111,6 +111,7 @@ impl Eval {
             preprocessing: &self.preprocessing,
             data: Some(&self.data),
             measures: true,
+            adapts: self.making.knowing.looks_at_inputs(),
             out: None,
         }
         .prepare()?;
@@ -137,6 +138,7 @@ impl Eval {
             data: files::name(&self.data),
             seed: self.seed.seed,
             at_s: self.reading.at,
+            n_reads: self.reading.reads,
             outputs: &measure.outputs,
             float,
             trials,
@@ -164,11 +166,11 @@ impl Eval {
         for nth in 0..self.trials {
             let seed = self.chip_seed(nth);
             let made;
-            let programmed = match &measure.prepared.programmed {
-                Some(programmed) => programmed,
+            let (programmed, adapted) = match &measure.prepared.programmed {
+                Some(programmed) => (programmed, None),
                 None => {
                     made = bench.program(seed)?;
-                    &made
+                    (&made.programmed, made.adapted.as_ref())
                 }
             };
             // Which effects there are may differ from chip to chip, where
@@ -177,7 +179,7 @@ impl Eval {
                 rows = ablated(bench, &bench.present(programmed));
             }
             for row in &mut rows {
-                let chip = bench.read(programmed, row.effects, seed);
+                let chip = bench.read((programmed, adapted), row.effects, seed);
                 row.trials.push(measure.trial(&chip, nth, compared)?);
             }
         }

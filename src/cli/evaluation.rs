@@ -70,6 +70,8 @@ pub struct Evaluation<'a> {
     pub seed: u64,
     /// How long after programming in s, where that was asked.
     pub at_s: Option<f64>,
+    /// How often every cell had been read before, where that was asked.
+    pub n_reads: Option<u64>,
     /// Outputs that were looked at.
     pub outputs: &'a [usize],
     /// Without a chip.
@@ -157,6 +159,9 @@ impl Evaluation<'_> {
         if let Some(at_s) = self.at_s {
             json["at_s"] = json!(at_s);
         }
+        if let Some(n_reads) = self.n_reads {
+            json["reads"] = json!(n_reads);
+        }
         if !self.ablation.is_empty() {
             let measure = if accuracies.is_empty() { "relative_error" } else { "accuracy" };
             json["ablation"] = self
@@ -235,7 +240,11 @@ impl Evaluation<'_> {
                 format!("the chip of seed {}, {n} readings, seeds {seed} to {last}", chip.seed)
             }
         };
-        let after = self.at_s.map_or(String::new(), |s| format!(", {} old", time_text(s)));
+        let old = self.at_s.map_or(String::new(), |s| format!(", {} old", time_text(s)));
+        let read = self
+            .n_reads
+            .map_or(String::new(), |n| format!(", each cell read {} before", counted(n, "time")));
+        let after = old + &read;
         let spread = |sd: f64, digits: usize| match n_trials {
             1 => String::new(),
             _ => format!(" sd {sd:.digits$}"),

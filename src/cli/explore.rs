@@ -187,6 +187,7 @@ impl Explore {
             preprocessing: &self.preprocessing,
             data: self.data.as_deref(),
             measures: true,
+            adapts: false,
             out: None,
         };
         let ready = request.ready()?;

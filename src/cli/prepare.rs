@@ -30,6 +30,9 @@ use super::progress::Progress;
 use super::render;
 use super::source::ModelSource;
 
+/// Options of the compilation that say what inputs look like.
+const CALIBRATING: [&str; 2] = ["--calibrate", "--calibration-limit"];
+
 /// What a command was given.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -43,6 +46,9 @@ pub struct Request<'a> {
     pub data: Option<&'a Path>,
     /// Whether that data is to measure by: then it must not be calibrated on.
     pub measures: bool,
+    /// Whether a plan is programmed by what is known of its inputs: then it
+    /// may be calibrated too.
+    pub adapts: bool,
     /// Where the command's result goes.
     pub out: Option<&'a Path>,
 }
@@ -146,7 +152,10 @@ impl<'a> Request<'a> {
 
     fn load(self) -> Result<Prepared, CliError> {
         let file = files::name(self.file);
-        let options = self.compilation.given();
+        let mut options = self.compilation.given();
+        if self.adapts {
+            options.retain(|option| !CALIBRATING.contains(option));
+        }
         if !options.is_empty() {
             return Err(CliError::BelongsToModel { file, options });
         }
@@ -163,7 +172,11 @@ impl<'a> Request<'a> {
         let items = Items::new(&model);
         let PlanFile { model: files, options, target, plan, .. } = stored;
         let source = ModelSource::Held(files);
-        let (calibration, made) = (Calibration::default(), None);
+        let made = None;
+        let calibration = match self.adapts && programmed.is_none() {
+            true => self.inputs_of_plan(&model, &items, &preprocess)?,
+            false => Calibration::default(),
+        };
         Ok(Prepared {
             file,
             model,
@@ -177,6 +190,24 @@ impl<'a> Request<'a> {
             calibration,
             made,
         })
+    }
+
+    /// What drives the lines of a plan, which does not say it.
+    fn inputs_of_plan(
+        self,
+        model: &Model,
+        items: &Items,
+        preprocess: &Preprocess,
+    ) -> Result<Calibration, CliError> {
+        let Self { compilation, data, measures, .. } = self;
+        if compilation.calibrate.is_none() && data.is_none_or(|data| !data.is_dir()) {
+            render::show_all(&[Diagnostic::warning("inputs are taken as independent and alike")
+                .at(files::name(self.file), "")
+                .note("a plan does not say what drives its lines")
+                .help("give data or a stored calibration to `--calibrate`")]);
+            return Ok(Calibration::default());
+        }
+        Calibrating { model, items, preprocess, compilation, data, measures }.calibration()
     }
 
     fn compile(self) -> Result<Prepared, CliError> {

@@ -14,9 +14,10 @@ use super::chips::Knowing;
 use super::error::CliError;
 use super::options::{Compilation, Format, Preprocessing, Seed, Threads};
 use super::output::{self, Output};
+use super::plain::Plain;
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
-use super::{chips, files};
+use super::{chips, earlier, files};
 
 /// Program a plan into a chip
 ///
@@ -25,7 +26,8 @@ use super::{chips, files};
 /// keeps the chip with its plan in one file, which `ohmc report`, `ohmc run`
 /// and `ohmc eval` take in place of the plan. A chip depends on plan, target
 /// and seed alone. Where a target does not say what pulses do, cells hold what
-/// write-verify leaves on average.
+/// write-verify leaves on average. `--fast` takes far fewer pulses for the same
+/// accuracy, and `--from` those alone that an earlier chip needs to change.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Program {
@@ -50,6 +52,12 @@ pub struct Program {
     /// [default: the target's].
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
+
+    /// Write over this chip, from what its cells hold now: the chip of an
+    /// earlier plan on the same PEs and cells. Its seed counts, and its faults
+    /// are there.
+    #[arg(long, value_name = "CHIP", conflicts_with_all = ["seed", "fault_map", "adapt"])]
+    from: Option<PathBuf>,
 
     /// How pulses follow each other [default: the target's].
     #[arg(long, value_name = "RECIPE")]
@@ -80,6 +88,8 @@ Examples:
   ohmc program mcnn.plan -o mcnn.chip
   ohmc program mcnn.plan --seed 7 --rounds 3 -o mcnn.chip
   ohmc program mcnn.plan --recipe gate-ramped --tolerance 0.72 --give-up 30 -o ramped.chip
+  ohmc program mcnn.plan --fast --calibrate models/digits -o mcnn.chip
+  ohmc program retrained.plan --fast --from mcnn.chip -o retrained.chip
   ohmc program models/mcnn.onnx --target yao2020-chip --calibrate models/digits --adapt=8 \\
     -o mcnn.chip";
 
@@ -96,6 +106,7 @@ impl Program {
     /// Runs the command.
     pub fn execute(&self) -> Result<(), CliError> {
         self.threads.set()?;
+        files::keep_apart(&[("-o", self.out.as_deref())], &[("--from", self.from.as_deref())])?;
         let output = self.out.as_deref().map(Output::create).transpose()?;
         let mut prepared = Request {
             file: &self.subject,
@@ -103,6 +114,7 @@ impl Program {
             preprocessing: &self.preprocessing,
             data: None,
             measures: false,
+            adapts: self.knowing.looks_at_inputs(),
             out: self.out.as_deref(),
         }
         .prepare()?;
@@ -110,20 +122,29 @@ impl Program {
         if prepared.programmed.is_some() {
             return Err(CliError::IsChip { file: prepared.file });
         }
+        if self.knowing.fast.is_some() && prepared.target.cell.pulses.is_none() {
+            let target = prepared.target.name.clone();
+            return Err(CliError::NoPulses { target, option: "--fast" });
+        }
         self.change_target(&mut prepared)?;
         let map = chips::fault_map(self.knowing.fault_map.as_ref(), &prepared)?;
-        let options =
-            ProgramOptions { seed: self.seed.seed, by_pulses: true, fault_map: map.as_ref() };
+        let from = self.from.as_deref().map(|path| earlier::read(path, &prepared)).transpose()?;
+        let seed = from.as_ref().map_or(self.seed.seed, |from| from.seed);
+        let options = ProgramOptions { seed, by_pulses: true, fault_map: map.as_ref() };
         let progress = Progress::start("programming", None);
-        let written = self.knowing.write(&prepared, &self.compilation, &options)?;
+        let written = self.knowing.write(&prepared, &self.compilation, &options, from.as_ref())?;
+        let plain = match self.knowing.fast.is_some() || from.is_some() {
+            true => Some(Plain::new(&prepared, &options)?),
+            false => None,
+        };
         drop(progress);
-        let (programmed, adapted) = written;
+        let chips::Written { programmed, adapted } = written;
         let mut changes = None;
         if let Some(Adapted { targets, changes: made }) = adapted {
             prepared.plan.targets = targets;
             changes = Some(made);
         }
-        let summary = self.summary(&prepared, &programmed, changes.as_ref());
+        let summary = self.summary(&prepared, &programmed, (changes.as_ref(), plain.as_ref()));
         match output {
             Some(output) => keep(prepared, programmed, output)?,
             None => output::remark("nothing was written: `-o FILE` keeps the chip"),
@@ -165,21 +186,28 @@ impl Program {
         &self,
         prepared: &Prepared,
         programmed: &Programmed,
-        changes: Option<&Changes>,
+        (changes, plain): (Option<&Changes>, Option<&Plain>),
     ) -> String {
         let (plan, target) = (&prepared.plan, &prepared.target);
         let chip = programmed.chip(plan, target, &Conditions::at_once(programmed.seed));
         let programming = report::Programming::new(plan, target, programmed, &chip);
         match self.format {
             Format::Text => {
-                let adapted = changes.map_or(String::new(), |changes| {
-                    format!("adapted         {}\n", chips::changes_text(changes))
-                });
+                let about = match (changes, plain) {
+                    (changes, Some(plain)) => plain.text(&programming.work, changes),
+                    (Some(changes), None) => {
+                        format!("adapted         {}\n", chips::changes_text(changes))
+                    }
+                    (None, None) => String::new(),
+                };
                 let text = programming.to_text();
-                format!("{} on {}\n{adapted}\n{text}", prepared.file, target.name)
+                format!("{} on {}\n{about}\n{text}", prepared.file, target.name)
             }
             Format::Json => {
                 let mut json = programming.to_json();
+                if let Some(plain) = plain {
+                    json["plain_write_verify"] = plain.json();
+                }
                 if let Some(changes) = changes {
                     json["adapted"] = chips::changes_json(changes);
                 }

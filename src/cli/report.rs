@@ -78,6 +78,7 @@ impl Report {
             preprocessing: &self.preprocessing,
             data: None,
             measures: false,
+            adapts: false,
             out: None,
         }
         .prepare()?;
@@ -118,7 +119,7 @@ impl Report {
         };
         let making = Making::default();
         let bench = Bench::new(prepared, &self.compilation, &self.reading, &making)?;
-        let chip = bench.read(programmed, bench.effects, 0);
+        let chip = bench.read((programmed, None), bench.effects, 0);
         Ok(Some(Programming::new(&prepared.plan, &prepared.target, programmed, &chip)))
     }
 

@@ -94,6 +94,7 @@ impl Run {
             preprocessing: &self.preprocessing,
             data: Some(&self.input),
             measures: false,
+            adapts: self.making.knowing.looks_at_inputs(),
             out: self.out.as_deref(),
         }
         .prepare()?;

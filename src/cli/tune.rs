@@ -223,6 +223,7 @@ impl Tune {
             preprocessing: &self.preprocessing,
             data: Some(&self.data),
             measures: true,
+            adapts: false,
             out: self.out.as_deref(),
         }
         .chip()?;

@@ -59,6 +59,9 @@ struct ChipForm {
     plan: String,
     seed: u64,
     by_pulses: bool,
+    /// Chips that were written over know how often.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    n_rewritten: u32,
     pes: Vec<PeForm>,
 }
 
@@ -73,6 +76,10 @@ pub(super) struct PeForm {
     verify_reads: u64,
     energy_pj: Exact<f64>,
     busy_ns: Exact<f64>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl<M: PlanModel> ChipFile<M> {
@@ -146,8 +153,8 @@ fn entry(what: &str, pe: PeId) -> String {
 impl ChipForm {
     fn of(programmed: &Programmed, plan: String) -> Self {
         let pes = programmed.pes.iter().map(|(&id, cells)| PeForm::of(id, &cells.work)).collect();
-        let Programmed { seed, by_pulses, .. } = *programmed;
-        Self { plan, seed, by_pulses, pes }
+        let Programmed { seed, by_pulses, n_rewritten, .. } = *programmed;
+        Self { plan, seed, by_pulses, n_rewritten, pes }
     }
 }
 
@@ -214,7 +221,8 @@ fn read_programmed<R: Read + Seek>(
     if !flaws.is_empty() {
         return Err(invalid(flaws));
     }
-    Ok(Programmed { pe: plan.pe, seed: form.seed, by_pulses: form.by_pulses, pes })
+    let ChipForm { seed, by_pulses, n_rewritten, .. } = form;
+    Ok(Programmed { pe: plan.pe, seed, by_pulses, n_rewritten, pes })
 }
 
 /// What of a PE's cells cannot be.

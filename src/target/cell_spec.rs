@@ -193,6 +193,22 @@ pub(super) struct DriftSpec {
     pub sd_us: f64,
 }
 
+/// How readings change what is read: after `n` of them a cell has changed by
+/// n (shift_us + sd_us N(0, 1)), as far as cells can be changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadDisturbSpec {
+    /// Mean change of a cell by one reading at the read voltage, in
+    /// microsiemens; positive raises it.
+    #[serde(default)]
+    #[schemars(range(min = -1e6, max = 1e6))]
+    pub shift_us: f64,
+    /// Standard deviation of the same from cell to cell, in microsiemens.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub sd_us: f64,
+}
+
 /// How often cells and lines do not work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

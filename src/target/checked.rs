@@ -3,7 +3,8 @@
 
 use super::adc;
 use super::cell_spec::{
-    DriftSpec, FaultsSpec, FormingSpec, GateSpec, PulseModelSpec, PulsesSpec, RecipeSpec,
+    DriftSpec, FaultsSpec, FormingSpec, GateSpec, PulseModelSpec, PulsesSpec, ReadDisturbSpec,
+    RecipeSpec,
 };
 use super::spec::{
     AdcBitsSpec, AdcErrorsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec,
@@ -12,8 +13,8 @@ use super::spec::{
 };
 use super::{
     AdcBits, AdcErrors, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate,
-    IdleOutputs, Machine, Pe, PeCount, PulseModel, Pulses, Rates, Readout, Recipe, Subtract,
-    Target, Wires,
+    IdleOutputs, Machine, Pe, PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout, Recipe,
+    Subtract, Target, Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -53,6 +54,7 @@ impl From<&CellSpec> for Cell {
             read_noise_fraction: spec.read_noise_fraction,
             pulses: spec.pulses.as_ref().map(Pulses::from),
             drift: spec.drift.as_ref().map(Drift::from),
+            read_disturb: spec.read_disturb.as_ref().map(ReadDisturb::from),
             faults: spec.faults.as_ref().map_or(FaultRates::default(), FaultRates::from),
         }
     }
@@ -138,6 +140,12 @@ impl From<&DriftSpec> for Drift {
             sd_initial_us: spec.sd_initial_us,
             sd_us: spec.sd_us,
         }
+    }
+}
+
+impl From<&ReadDisturbSpec> for ReadDisturb {
+    fn from(spec: &ReadDisturbSpec) -> Self {
+        Self { shift_us: spec.shift_us, sd_us: spec.sd_us }
     }
 }
 

@@ -1,5 +1,5 @@
-//! A cell beyond its levels: what pulses do to it, how it drifts, how often it
-//! fails. What a target says, checked; the physics that follows from it is in
+//! A cell beyond its levels: what pulses do to it, how it drifts, what
+//! readings do to it, how often it fails. What a target says, checked; the physics that follows from it is in
 //! [`chip`](crate::chip).
 
 /// What pulses do to a cell, and how they are given.
@@ -127,6 +127,24 @@ pub struct Drift {
     pub sd_initial_us: f64,
     /// Standard deviation for each unit of L, in uS.
     pub sd_us: f64,
+}
+
+/// How readings change what is read: after `n` of them a cell has changed by
+/// `n (shift_us + sd_us N(0, 1))`, with one draw for all times, as far as its
+/// window and its margin let it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ReadDisturb {
+    /// Mean change by one reading at the read voltage, in uS.
+    pub shift_us: f64,
+    /// Standard deviation of the same from cell to cell, in uS.
+    pub sd_us: f64,
+}
+
+impl ReadDisturb {
+    /// Whether readings change nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How often cells and lines do not work; each from 0 to 1.

@@ -34,7 +34,7 @@ mod tests;
 use serde::Deserialize;
 
 pub use builtin::{builtin, builtin_names};
-pub use device::{Drift, FaultRates, Forming, Gate, PulseModel, Pulses, Recipe};
+pub use device::{Drift, FaultRates, Forming, Gate, PulseModel, Pulses, ReadDisturb, Recipe};
 pub use fault::{Fault, FaultKind, KeyPath, Origin, TargetError};
 pub use overrides::{Override, OverrideError};
 pub use wires::{IdleOutputs, Wires};
@@ -88,6 +88,8 @@ pub struct Cell {
     pub pulses: Option<Pulses>,
     /// How it goes on changing, where that is known.
     pub drift: Option<Drift>,
+    /// What readings do to it, where that is known.
+    pub read_disturb: Option<ReadDisturb>,
     /// How often it does not work.
     pub faults: FaultRates,
 }
@@ -102,6 +104,7 @@ impl Cell {
             read_noise_fraction: 0.0,
             pulses: None,
             drift: None,
+            read_disturb: None,
             faults: FaultRates::default(),
             ..*self
         }

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
-use super::cell_spec::{DriftSpec, FaultsSpec, PulsesSpec};
+use super::cell_spec::{DriftSpec, FaultsSpec, PulsesSpec, ReadDisturbSpec};
 
 /// Longest list of machines to compare with.
 pub(super) const MACHINES_MAX: usize = 100;
@@ -86,6 +86,9 @@ pub(super) struct CellSpec {
     /// How conductance goes on changing with time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftSpec>,
+    /// How readings change what is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_disturb: Option<ReadDisturbSpec>,
     /// How often cells and lines do not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<FaultsSpec>,

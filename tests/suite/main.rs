@@ -21,6 +21,7 @@ mod determinism;
 mod energy;
 mod events;
 mod exactness;
+mod fast;
 mod filling;
 mod fitting;
 mod frontend;

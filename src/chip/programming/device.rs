@@ -33,6 +33,11 @@ pub(super) struct Device {
     pub formed_us: f64,
 }
 
+impl Device {
+    /// One like all others.
+    const MEAN: Self = Self { factors: [1.0; 2], offsets: [0.0; 2], forming: 0.0, formed_us: 0.0 };
+}
+
 /// The kind of cell that a target has.
 #[derive(Debug, Clone)]
 pub(super) struct DeviceModel {
@@ -91,9 +96,14 @@ impl DeviceModel {
     /// Gaussian.
     #[inline]
     pub fn pulse(&self, device: &Device, operation: Operation, us: f64, z: f64) -> f64 {
-        let nth = operation as usize;
+        self.held(us + self.change(device, operation as usize, us, z))
+    }
+
+    /// What a pulse of fixed height changes, before the ends hold it.
+    #[inline]
+    fn change(&self, device: &Device, nth: usize, us: f64, z: f64) -> f64 {
         let factor = device.factors[nth];
-        let change = match &self.step {
+        match &self.step {
             Step::Table(bins) => {
                 let bin = ((us - self.min_us) / self.window_us * N_BINS as f64) as usize;
                 // Casts of what is below the window give the lowest bin.
@@ -105,14 +115,24 @@ impl DeviceModel {
             }
             Step::SoftBounds { steps_us, noise } => {
                 let span = self.high_us - self.low_us;
-                let room = match operation {
-                    Operation::Set => self.high_us - us,
-                    Operation::Reset => self.low_us - us,
-                };
+                let room = [self.high_us - us, self.low_us - us][nth];
                 factor * steps_us[nth] * room / span * (1.0 + noise * z)
             }
-        };
-        self.held(us + change)
+        }
+    }
+
+    /// The ends of what cells can hold, in uS.
+    pub fn ends_us(&self) -> (f64, f64) {
+        (self.low_us, self.high_us)
+    }
+
+    /// Mean and standard deviation, in uS, of what a pulse of fixed height
+    /// changes from here, over cells and pulses and before the ends hold it.
+    pub fn step(&self, operation: Operation, us: f64) -> (f64, f64) {
+        let nth = operation as usize;
+        let free = |z: f64| self.change(&Device::MEAN, nth, us, z);
+        let (mean_us, noise_us) = (free(0.0), (free(1.0) - free(0.0)).abs());
+        (mean_us, noise_us.hypot(self.pulses.device_spread_fraction * mean_us))
     }
 
     /// The conductance after one more pulse at this gate voltage.
@@ -138,6 +158,19 @@ impl DeviceModel {
                 us.min(down_to + spread)
             }
         })
+    }
+
+    /// The gate voltage at which a pulse brings the mean cell here, as near as
+    /// the ramp reaches, and where that is.
+    pub fn gate_for(&self, operation: Operation, gate: &Gate, us: f64) -> (f64, f64) {
+        let span = self.high_us - self.low_us;
+        let along = ((us - self.low_us) / span).clamp(0.0, 1.0);
+        let between = |first_v: f64, last_v: f64, share: f64| first_v + share * (last_v - first_v);
+        let gate_v = match operation {
+            Operation::Set => between(gate.set_first_v, gate.set_last_v, along),
+            Operation::Reset => between(gate.reset_first_v, gate.reset_last_v, 1.0 - along),
+        };
+        (gate_v, self.low_us + along * span)
     }
 
     #[inline]
@@ -244,6 +277,24 @@ mod tests {
                         let (_, sd) = moments(&alike, operation, us);
                         assert!((sd / bin.sd_us[which] - 1.0).abs() < 0.02, "{name} {us} {sd}");
                     }
+                }
+            }
+        }
+    }
+
+    /// What a programmer knows of a step is what steps are, over many cells.
+    #[test]
+    fn a_step_that_is_foretold_is_the_one_that_is_made() {
+        for name in ["table-raw", "exponential", "soft-bounds"] {
+            let model =
+                model(&["cell.pulses.margin_us=1000", &format!("cell.pulses.model={name}")]);
+            for us in [7.0, 15.0] {
+                for operation in [Operation::Set, Operation::Reset] {
+                    let (mean, sd) = moments(&model, operation, us);
+                    let (wanted_mean, wanted_sd) = model.step(operation, us);
+                    let slack = 5.0 * sd / 100_000f64.sqrt();
+                    assert!((mean - wanted_mean).abs() < slack, "{name}: {mean} {wanted_mean}");
+                    assert!((sd / wanted_sd - 1.0).abs() < 0.03, "{name}: {sd} {wanted_sd}");
                 }
             }
         }

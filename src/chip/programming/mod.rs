@@ -1,10 +1,11 @@
 //! Writing cells.
 //!
-//! Two ways to a chip. [`program`] gives what write-verify leaves on average,
+//! Three ways to a chip. [`program`] gives what write-verify leaves on average,
 //! in no time and for any target: a cell anywhere within the tolerance, then
 //! relaxed. [`write`](fn@write) follows every pulse where the target says what
 //! pulses do, and tells what it took; cells can then be given up, stuck, or
-//! not formed. Both draw from streams keyed by seed, PE and cell, so a chip is
+//! not formed. A [`PairWriter`] writes pairs to differences, with pulses chosen
+//! by what they are likely to do, for somebody who decides between. All draw from streams keyed by seed, PE and cell, so a chip is
 //! the same for any number of threads.
 //!
 //! | file | |
@@ -14,8 +15,12 @@
 //! | `device` | what a pulse does, by any model |
 //! | `verify` | pulses and readings in turn |
 //! | `rewrite` | cells of a chip in use, changed |
+//! | `choice` | which pulse has the fewest to follow |
+//! | `pairs` | pairs written by that, to a difference |
 
+mod choice;
 mod device;
+mod pairs;
 mod rewrite;
 mod statistics;
 mod table;
@@ -33,6 +38,7 @@ use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Pulses, Target};
+pub use pairs::{HeldCell, PairGoal, PairOptions, PairWriter, PeBench};
 pub use rewrite::{CellChange, CellChanges, Rewriter};
 pub(super) use statistics::exact;
 use verify::{PeStreams, Tally, Writer};
@@ -64,13 +70,16 @@ pub enum ProgramError {
         /// Pulses after which a cell is given up.
         give_up_pulses: u32,
     },
+    /// Pulses are wanted, and the target does not say what they do.
+    #[error("the target does not say what pulses do")]
+    NoPulses,
 }
 
 impl Explain for ProgramError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
-        let Self::TooFine { n_tried, n_accepted, give_up_pulses, .. } = self;
-        vec![
-            Diagnostic::error(self.to_string())
+        let error = Diagnostic::error(self.to_string());
+        vec![match self {
+            Self::TooFine { n_tried, n_accepted, give_up_pulses, .. } => error
                 .note(format!(
                     "of {n_tried} cells that were tried, {n_accepted} came within it in \
                      {give_up_pulses} pulses"
@@ -79,7 +88,10 @@ impl Explain for ProgramError {
                     "raise `cell.verify_tolerance_us` or `cell.pulses.give_up_pulses`, or choose \
                      another `cell.pulses.model`",
                 ),
-        ]
+            Self::NoPulses => {
+                error.help("`ohmc targets yao2020-chip` prints a target that has `cell.pulses`")
+            }
+        }]
     }
 }
 
@@ -112,6 +124,19 @@ pub fn write(
         Some(pulses) => by_pulses(plan, target, pulses, options.seed, &faults),
         None => Ok(statistics::programmed(plan, &target.cell, options.seed, &faults)),
     }
+}
+
+/// What writes the pairs of a plan into the chip of a seed, new or as an
+/// earlier plan left it; `None` where the target does not say what pulses do.
+pub fn pair_writer<'a>(
+    plan: &'a ExecutionPlan,
+    target: &'a Target,
+    options: &ProgramOptions<'a>,
+    pairs: PairOptions,
+    from: Option<&'a Programmed>,
+) -> Option<PairWriter<'a>> {
+    let faults = Faults { rates: target.cell.faults, map: options.fault_map };
+    PairWriter::new((plan, target), pairs, (options.seed, faults), from)
 }
 
 fn by_pulses(
@@ -147,7 +172,7 @@ fn by_pulses(
             (pe, cells)
         })
         .collect();
-    Ok(Programmed { pe: plan.pe, seed, by_pulses: true, pes })
+    Ok(Programmed { pe: plan.pe, seed, by_pulses: true, n_rewritten: 0, pes })
 }
 
 /// Cells of a trial before the first pulse: enough to see a tenth of them.

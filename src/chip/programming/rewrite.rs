@@ -192,7 +192,8 @@ impl Writer<'_> {
         let (mut n_all, mut relaxed_us, mut accepted) = (0u32, cursor.us, false);
         for _ in 0..self.pulses.rounds.max(1) {
             cursor.us = relaxed_us;
-            let (n_pulses, within) = self.write_once(cursor, goal_us);
+            let (n_pulses, within) =
+                self.write_once(cursor, goal_us, self.cell.verify_tolerance_us);
             accepted = within;
             if n_pulses == 0 && within {
                 break; // It stays as it is, and does not relax once more.

@@ -97,7 +97,7 @@ pub(super) fn programmed(
             (pe, cells)
         })
         .collect();
-    Programmed { pe: plan.pe, seed, by_pulses: false, pes }
+    Programmed { pe: plan.pe, seed, by_pulses: false, n_rewritten: 0, pes }
 }
 
 /// What the cells of one PE draw.

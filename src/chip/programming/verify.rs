@@ -44,6 +44,30 @@ impl PeStreams {
     }
 }
 
+impl PeStreams {
+    /// The same for cells that have been written so often before: the same
+    /// devices, but what happens to them now is new.
+    pub fn written_before(self, n_times: u32) -> Self {
+        let again = |streams: Streams| streams.again(n_times);
+        Self { pulses: again(self.pulses), relaxation: again(self.relaxation), ..self }
+    }
+
+    /// What distinguishes a cell.
+    pub fn device(&self, index: usize) -> Stream {
+        self.devices.of(index)
+    }
+
+    /// What its pulses do.
+    pub fn pulses(&self, index: usize) -> Stream {
+        self.pulses.of(index)
+    }
+
+    /// How it relaxes.
+    pub fn relaxation(&self, index: usize) -> Stream {
+        self.relaxation.of(index)
+    }
+}
+
 /// What was done to a cell, or to all of a PE.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
@@ -55,6 +79,29 @@ pub(super) struct Tally {
     pulses_us: [f64; 2],
     reads: u64,
     reads_us: f64,
+}
+
+impl Tally {
+    /// Counts a reading.
+    #[inline]
+    pub fn read(&mut self, us: f64) {
+        self.reads += 1;
+        self.reads_us += us;
+    }
+
+    /// Counts a pulse, by the conductance before and after.
+    #[inline]
+    pub fn pulse(&mut self, operation: Operation, before_us: f64, after_us: f64) {
+        let nth = operation as usize;
+        self.pulses[nth] += 1;
+        self.pulses_us[nth] += (before_us + after_us) / 2.0;
+    }
+
+    /// Pulses of SET and RESET and readings since then.
+    pub fn since(&self, before: &Self) -> [u64; 3] {
+        let [set, reset] = [0, 1].map(|nth| self.pulses[nth] - before.pulses[nth]);
+        [set, reset, self.reads - before.reads]
+    }
 }
 
 /// A cell after it was written.
@@ -82,6 +129,26 @@ impl<'a> Writer<'a> {
         Self { target, cell, pulses, model: DeviceModel::new(cell, &pulses) }
     }
 
+    /// What they are written on.
+    pub fn target(&self) -> &'a Target {
+        self.target
+    }
+
+    /// What they are.
+    pub fn cell(&self) -> &'a Cell {
+        self.cell
+    }
+
+    /// How they are pulsed.
+    pub fn pulses(&self) -> &Pulses {
+        &self.pulses
+    }
+
+    /// What pulses do.
+    pub fn model(&self) -> &DeviceModel {
+        &self.model
+    }
+
     /// Forms a cell and writes it in as many rounds as the target has. Where
     /// it has a fault nothing that is done to it has an effect, and the
     /// programmer, who does not know, gives up in the end.
@@ -94,6 +161,7 @@ impl<'a> Writer<'a> {
     ) -> Written {
         let device = self.model.device(&mut streams.devices.of(index));
         let formed = self.form(&device, tally);
+        let tolerance_us = self.cell.verify_tolerance_us;
         let fault = fault.or((!formed).then_some(Fault::Unformed));
         let us = fault.map_or(device.formed_us, |fault| stuck_us(fault, self.cell));
         let random = streams.pulses.of(index);
@@ -103,11 +171,13 @@ impl<'a> Writer<'a> {
             Written { written_us: us, relaxed_us: us, pulses: 0, state: CellState::GivenUp };
         for round in 0..self.pulses.rounds {
             cursor.us = written.relaxed_us;
-            if round > 0 && written.state == CellState::Written && self.verify(&mut cursor, goal_us)
+            if round > 0
+                && written.state == CellState::Written
+                && cursor.verify(goal_us, tolerance_us)
             {
                 break; // It stays as it is, and does not relax once more.
             }
-            let (n_pulses, accepted) = self.write_once(&mut cursor, goal_us);
+            let (n_pulses, accepted) = self.write_once(&mut cursor, goal_us, tolerance_us);
             written.pulses += n_pulses;
             written.written_us = cursor.us;
             let change = self.cell.relaxation_sd_us * relaxation.normal();
@@ -122,7 +192,7 @@ impl<'a> Writer<'a> {
 
     /// Whether the cell forms; pulses of rising voltage up to that at which it
     /// does.
-    fn form(&self, device: &Device, tally: &mut Tally) -> bool {
+    pub fn form(&self, device: &Device, tally: &mut Tally) -> bool {
         let Some(Forming { first_v, last_v, step_v, mean_v, sd_v }) = self.pulses.forming else {
             return true;
         };
@@ -140,28 +210,25 @@ impl<'a> Writer<'a> {
         formed
     }
 
-    /// Reads a cell: whether it is within the tolerance.
-    #[inline]
-    fn verify(&self, cursor: &mut Cursor<'_>, goal_us: f64) -> bool {
-        cursor.tally.reads += 1;
-        cursor.tally.reads_us += cursor.us;
-        (cursor.us - goal_us).abs() <= self.cell.verify_tolerance_us
-    }
-
     /// One round: pulses used, and whether the cell is within the tolerance.
-    pub fn write_once(&self, cursor: &mut Cursor<'_>, goal_us: f64) -> (u32, bool) {
+    pub fn write_once(
+        &self,
+        cursor: &mut Cursor<'_>,
+        goal_us: f64,
+        tolerance_us: f64,
+    ) -> (u32, bool) {
         match &self.pulses.recipe {
-            Recipe::Identical => self.identical(cursor, goal_us),
-            Recipe::GateRamped(gate) => self.ramped(gate, cursor, goal_us),
+            Recipe::Identical => self.identical(cursor, goal_us, tolerance_us),
+            Recipe::GateRamped(gate) => self.ramped(gate, cursor, goal_us, tolerance_us),
         }
     }
 
     /// All pulses alike; one that overshoots is followed by one that goes the
     /// other way.
-    fn identical(&self, cursor: &mut Cursor<'_>, goal_us: f64) -> (u32, bool) {
+    fn identical(&self, cursor: &mut Cursor<'_>, goal_us: f64, tolerance_us: f64) -> (u32, bool) {
         let mut n_pulses = 0;
         loop {
-            if self.verify(cursor, goal_us) {
+            if cursor.verify(goal_us, tolerance_us) {
                 return (n_pulses, true);
             }
             if n_pulses == self.pulses.give_up_pulses {
@@ -177,14 +244,20 @@ impl<'a> Writer<'a> {
 
     /// The gate voltage rises from pulse to pulse; when one overshoots, the
     /// next that goes its way starts a step below it.
-    fn ramped(&self, gate: &Gate, cursor: &mut Cursor<'_>, goal_us: f64) -> (u32, bool) {
+    fn ramped(
+        &self,
+        gate: &Gate,
+        cursor: &mut Cursor<'_>,
+        goal_us: f64,
+        tolerance_us: f64,
+    ) -> (u32, bool) {
         let firsts = [gate.set_first_v, gate.reset_first_v];
         let lasts = [gate.set_last_v, gate.reset_last_v];
         let mut next = [0u32; 2];
         let mut before: Option<Operation> = None;
         let mut n_pulses = 0;
         loop {
-            if self.verify(cursor, goal_us) {
+            if cursor.verify(goal_us, tolerance_us) {
                 return (n_pulses, true);
             }
             if n_pulses == self.pulses.give_up_pulses {
@@ -231,13 +304,18 @@ impl<'a> Writer<'a> {
 }
 
 impl Cursor<'_> {
+    /// Reads the cell: whether it is within the tolerance.
+    #[inline]
+    fn verify(&mut self, goal_us: f64, tolerance_us: f64) -> bool {
+        self.tally.read(self.us);
+        (self.us - goal_us).abs() <= tolerance_us
+    }
+
     /// Takes the cell where a pulse brings it.
     #[inline]
     pub fn pulse(&mut self, operation: Operation, after_us: f64) {
         let after_us = if self.stuck { self.us } else { after_us };
-        let nth = operation as usize;
-        self.tally.pulses[nth] += 1;
-        self.tally.pulses_us[nth] += (self.us + after_us) / 2.0;
+        self.tally.pulse(operation, self.us, after_us);
         self.us = after_us;
     }
 }

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
-use ohmc::adapt::AdaptOptions;
-use ohmc::chip::Effect;
+use ohmc::adapt::{AdaptOptions, FastOptions};
+use ohmc::chip::{Effect, PairOptions};
 use ohmc::fit::Goal;
 use ohmc::frontend::{Axis, FrontendOptions};
 use ohmc::optimize::Goal as OptimizeGoal;
@@ -68,8 +68,8 @@ pub struct Compilation {
     #[arg(long, value_name = "RULE")]
     pub weights: Option<Weights>,
 
-    /// Leave out a part of second-order rounding, a part of what `--adapt`
-    /// does, or an effect of the chip; repeatable.
+    /// Leave out a part of second-order rounding, a part of what `--adapt` or
+    /// `--fast` does, or an effect of the chip; repeatable.
     #[arg(long, value_name = "PART")]
     pub without: Vec<Part>,
 
@@ -143,21 +143,34 @@ pub enum Part {
     Cells,
     /// Of `--adapt`: cells that take over from the other of their pair.
     Partners,
-    /// Of `--adapt`: cells that take over from other pairs of their column.
+    /// Of `--adapt` and `--fast`: cells that take over from other pairs of their
+    /// column.
     Feedback,
+    /// Of `--fast`: pulses chosen by what they are likely to do.
+    PulseChoice,
+    /// Of it: pairs that stand anywhere.
+    CommonMode,
+    /// Of it: tolerances by what lines drive.
+    Sensitivity,
+    /// Of it: cells of a line pulsed at the same time.
+    Parallel,
     /// Of a chip.
     Effect(Effect),
 }
 
 impl ValueEnum for Part {
     fn value_variants<'a>() -> &'a [Self] {
-        const OWN: [Part; 6] = [
+        const OWN: [Part; 10] = [
             Part::Compensation,
             Part::Scales,
             Part::Bias,
             Part::Cells,
             Part::Partners,
             Part::Feedback,
+            Part::PulseChoice,
+            Part::CommonMode,
+            Part::Sensitivity,
+            Part::Parallel,
         ];
         static ALL: LazyLock<Vec<Part>> =
             LazyLock::new(|| OWN.into_iter().chain(Effect::ALL.map(Part::Effect)).collect());
@@ -172,6 +185,12 @@ impl ValueEnum for Part {
             Self::Cells => ("cells", "Scales and codes chosen with the errors of cells in mind"),
             Self::Partners => ("partners", "Cells that take over from the other of their pair"),
             Self::Feedback => ("feedback", "Cells that take over from others of their column"),
+            Self::PulseChoice => ("pulse-choice", "Pulses chosen by what they are likely to do"),
+            Self::CommonMode => {
+                ("common-mode", "Pairs written to a difference, wherever they stand")
+            }
+            Self::Sensitivity => ("sensitivity", "Tolerances by what an input line drives"),
+            Self::Parallel => ("parallel", "Cells of an input line pulsed at the same time"),
             Self::Effect(effect) => return EffectName(*effect).to_possible_value(),
         };
         Some(PossibleValue::new(name).help(meaning))
@@ -273,6 +292,19 @@ impl Compilation {
     pub fn adapt(&self) -> AdaptOptions {
         let has = |part| !self.without.contains(&part);
         AdaptOptions { partners: has(Part::Partners), feedback: has(Part::Feedback) }
+    }
+
+    /// How pairs are written fast, in so many stages of input lines, the lower
+    /// cell at most this far above the lowest level.
+    pub fn fast(&self, n_stages: u32, common_mode_us: f64) -> FastOptions {
+        let has = |part| !self.without.contains(&part);
+        let pairs = PairOptions {
+            predicted: has(Part::PulseChoice),
+            common_mode: has(Part::CommonMode),
+            parallel: has(Part::Parallel),
+        };
+        let (sensitivity, feedback) = (has(Part::Sensitivity), has(Part::Feedback));
+        FastOptions { pairs, common_mode_us, sensitivity, feedback, n_stages }
     }
 
     /// Refuses effects of a chip, for commands that read none.

@@ -297,7 +297,7 @@ fn pe_fault(plan: &ExecutionPlan, tiles: &[&WeightTile], targets: &PeTargets) ->
         }
     }
     let cell = targets.levels.iter().zip(&used).position(|(level, &used)| {
-        if used { !(level.is_finite() && *level >= 0.0) } else { !level.is_nan() }
+        if used { !(level.is_finite() && *level > -1.0) } else { !level.is_nan() }
     })?;
     Some(format!(
         "input line {} output line {} has the target {}",

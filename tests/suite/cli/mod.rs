@@ -6,6 +6,7 @@
 
 mod chips;
 mod explored;
+mod fast;
 mod interrupted;
 mod numbers;
 mod refused_data;

@@ -3,20 +3,22 @@
 
 use std::collections::BTreeMap;
 
+mod pairs;
+
 use super::*;
 use crate::chip::{Effect, Effects, Work};
 use crate::entity::Table;
 use crate::schedule::ExecutionPlan;
 use crate::target::{Cell, Override, builtin};
 
-fn target(sets: &[&str]) -> Target {
+pub(super) fn target(sets: &[&str]) -> Target {
     let sets: Vec<Override> = sets.iter().map(|set| Override::parse(set).unwrap()).collect();
     Target::from_yaml(builtin("yao2020-chip").unwrap(), "yao2020-chip", &sets).unwrap()
 }
 
 /// A plan with nothing but cells: so many PEs, all cells of which are to hold
 /// this level, or every level in turn; one line is not used.
-fn plan(target: &Target, n_pes: u32, level: Option<f32>) -> ExecutionPlan {
+pub(super) fn plan(target: &Target, n_pes: u32, level: Option<f32>) -> ExecutionPlan {
     let levels = (0..target.pe.cells()).map(|index| match level {
         _ if index < u64::from(target.pe.outputs) => f32::NAN,
         Some(level) => level,
@@ -196,7 +198,9 @@ fn a_tolerance_that_no_pulse_hits_is_found_before_the_pulses() {
     let plan = plan(&fine, 4, None);
     let options = ProgramOptions { seed: 0, by_pulses: true, fault_map: None };
     let error = write(&plan, &fine, &options).unwrap_err();
-    let ProgramError::TooFine { n_tried, n_accepted, give_up_pulses, .. } = error;
+    let ProgramError::TooFine { n_tried, n_accepted, give_up_pulses, .. } = error else {
+        panic!("{error}");
+    };
     assert!(n_tried > 200 && n_accepted < n_tried / 10 && give_up_pulses == 500);
 }
 
@@ -293,6 +297,42 @@ fn drift_is_monotone_in_time() {
     }
 }
 
+/// A cell changes in proportion to its readings, as far as it can, and not at
+/// all where it is not read or readings change nothing.
+#[test]
+fn readings_change_cells_in_proportion() {
+    let after = |sets: &[&str], n_reads: u64| {
+        let target = target(sets);
+        let plan = plan(&target, 4, Some(4.0));
+        let programmed = pulsed(&plan, &target, 2);
+        let conditions = Conditions { n_reads, ..Conditions::at_once(0) };
+        let chip = programmed.chip(&plan, &target, &conditions);
+        let used = |pe: &Vec<f32>| pe.iter().copied().filter(|&us| us > 0.0).collect::<Vec<_>>();
+        chip.conductances_us.values().flat_map(used).map(f64::from).collect::<Vec<f64>>()
+    };
+    let disturbed = ["cell.read_disturb.shift_us=1e-6", "cell.read_disturb.sd_us=5e-7"];
+    let start = after(&disturbed, 0);
+    assert_eq!(start, after(&[], 1_000_000));
+    let mut before = start.clone();
+    for n_reads in [100_000, 1_000_000, 2_000_000] {
+        let now = after(&disturbed, n_reads);
+        let steps: Vec<f64> = now.iter().zip(&start).map(|(now, start)| now - start).collect();
+        let (mean, sd) = mean_and_sd(&steps);
+        let wanted = n_reads as f64 * 1e-6;
+        assert!((mean / wanted - 1.0).abs() < 0.02, "{n_reads}: {mean}");
+        assert!((sd / wanted - 0.5).abs() < 0.02, "{n_reads}: {sd}");
+        // Each goes its own way, and goes on.
+        let one_way = start
+            .iter()
+            .zip(&before)
+            .zip(&now)
+            .filter(|((start, before), now)| (*before - *start) * (**now - *before) >= -1e-9);
+        assert_eq!(one_way.count(), start.len(), "{n_reads}");
+        before = now;
+    }
+    assert!(after(&disturbed, 1_000_000_000_000).iter().all(|us| (1.0..=21.0).contains(us)));
+}
+
 /// Each effect alone does what it says, and with none cells are at their
 /// targets.
 #[test]
@@ -302,7 +342,7 @@ fn effects_are_switched_one_by_one() {
     let programmed = pulsed(&plan, &target, 2);
     let goal = target.cell.conductance_us(2.0);
     let spread = |effects: Effects| {
-        let conditions = Conditions { effects, at_s: Some(3600.0), seed: 0 };
+        let conditions = Conditions { effects, at_s: Some(3600.0), n_reads: 0, seed: 0 };
         let chip = programmed.chip(&plan, &target, &conditions);
         let used = chip.conductances_us.values().flatten().filter(|&&us| us > 0.0);
         let errors: Vec<f64> = used.map(|&us| f64::from(us) - goal).collect();
