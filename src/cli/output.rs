@@ -189,13 +189,12 @@ impl Output {
     /// Does something with the file, and keeps its error, which whoever asked
     /// may pass on as words alone.
     fn on_file<T>(&mut self, act: impl Fn(&mut File) -> io::Result<T>) -> io::Result<T> {
-        self.content.file().and_then(act).map_err(|error| {
+        self.content.file().and_then(act).inspect_err(|error| {
             let again = match error.raw_os_error() {
                 Some(code) => io::Error::from_raw_os_error(code),
                 None => io::Error::from(error.kind()),
             };
             self.failed.get_or_insert(again);
-            error
         })
     }
 }
