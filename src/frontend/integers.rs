@@ -15,7 +15,7 @@
 //! Sums of integers below 2^24 are exact in f32. What is not constant stays as
 //! it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -47,6 +47,9 @@ impl Constant {
     }
 }
 
+/// The operators that are taken apart.
+const OPERATORS: [&str; 4] = ["QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"];
+
 /// Takes the integer operators of a graph apart, where their weights are
 /// constant.
 pub(super) fn open(graph: &mut pb::GraphProto) {
@@ -74,14 +77,19 @@ pub(super) fn open(graph: &mut pb::GraphProto) {
     graph.initializer.extend(opened.initializers);
 }
 
-/// Initializers and `Constant` nodes by name, as far as they hold numbers.
+/// Initializers and `Constant` nodes by name, as far as they hold numbers and
+/// an integer operator asks for them: a model may have others, and large ones.
 fn constants(graph: &pb::GraphProto) -> BTreeMap<String, Constant> {
+    let is_integer = |node: &&pb::NodeProto| OPERATORS.contains(&node.op_type.as_str());
+    let asked: BTreeSet<&String> =
+        graph.node.iter().filter(is_integer).flat_map(|node| &node.input).collect();
     let by_node = graph.node.iter().filter(|node| node.op_type == "Constant").filter_map(|node| {
         let tensor = node.attribute.iter().find_map(|attribute| attribute.t.as_ref())?;
         Some((node.output.first()?.clone(), tensor))
     });
     let initializers = graph.initializer.iter().map(|tensor| (tensor.name.clone(), tensor));
-    initializers.chain(by_node).filter_map(|(name, tensor)| Some((name, read(tensor)?))).collect()
+    let all = initializers.chain(by_node).filter(|(name, _)| asked.contains(name));
+    all.filter_map(|(name, tensor)| Some((name, read(tensor)?))).collect()
 }
 
 /// Zero points that are made for one tensor as a whole.

@@ -166,8 +166,6 @@ impl Decoded {
         let (proto, file) = (&mut self.proto, &self.file[..]);
         let model = guarded(|| {
             let (typed, any_batch) = read::typed(proto, options, file)?;
-            // tract has its own copy; names are all that is still asked for.
-            constants::forget(proto);
             let opened = loops::open(typed).map_err(|e| read::explain_tract(&e, file))?;
             build::model(proto, opened, any_batch, file)
         });

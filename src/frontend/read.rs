@@ -80,19 +80,21 @@ pub(super) fn external_locations(onnx: &[u8], file: &str) -> Result<Vec<String>,
     constants::locations(&mut decode(onnx, file)?, file)
 }
 
-/// Types and declutters; says whether the batch axis stayed open.
+/// Types and declutters; says whether the batch axis stayed open. The data of
+/// constants goes from `proto` to tract.
 ///
 /// An open first axis is tried as a batch of any size. Some exporters bake a
 /// batch of one into reshapes; for these the batch is fixed to one.
 pub(super) fn typed(
-    proto: &pb::ModelProto,
+    proto: &mut pb::ModelProto,
     options: &FrontendOptions,
     file: &str,
 ) -> Result<(TypedModel, bool), FrontendError> {
     let tract_error = |e: TractError| explain_tract(&e, file);
     let onnx = tract_onnx::Onnx { ignore_value_info: true, ..onnx() };
-    let parsed = onnx.parse(proto, None).map_err(tract_error)?;
-    let model = parsed.model;
+    let model = onnx.parse(proto, None).map_err(tract_error)?.model;
+    // tract has its own copy; names are all that is still asked for.
+    constants::forget(proto);
     let (open_model, has_batch) = with_shapes(&model, options, file, true)?;
     let first = declutter(open_model);
     match first {
