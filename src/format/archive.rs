@@ -231,15 +231,15 @@ impl<'a> ArchiveWriter<'a> {
         let all: Vec<_> = self.entries.iter().zip(&manifest.entries).collect();
         // Some at a time, so that not all are in memory twice.
         for some in all.chunks(4 * rayon::current_num_threads()) {
-            let deflated: Vec<Option<Vec<u8>>> = some
+            let deflated: Vec<Result<Option<Vec<u8>>, String>> = some
                 .par_iter()
                 .map(|(pending, entry)| {
                     let is_deflated = pending.method == CompressionMethod::Deflated;
                     is_deflated.then(|| pending.archive(entry)).transpose()
                 })
-                .collect::<Result<_, String>>()?;
+                .collect();
             for ((pending, entry), deflated) in some.iter().zip(deflated) {
-                if let Some(deflated) = deflated {
+                if let Some(deflated) = deflated? {
                     let mut own = ZipArchive::new(Cursor::new(deflated)).map_err(failed)?;
                     zip.raw_copy_file(own.by_index_raw(0).map_err(failed)?).map_err(failed)?;
                 } else {
@@ -275,7 +275,9 @@ impl<'a> ArchiveWriter<'a> {
             let (name, sha256) = (name.clone(), hex(measure.hash));
             Ok(Entry { name, size: measure.size, sha256 })
         };
-        self.entries.par_iter().map(entry).collect()
+        // Of several errors the first one, whoever was quicker.
+        let entries: Vec<Result<Entry, String>> = self.entries.par_iter().map(entry).collect();
+        entries.into_iter().collect()
     }
 }
 

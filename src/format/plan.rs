@@ -28,7 +28,7 @@ use super::reader::ArchiveReader;
 use super::{Flaw, FormatError, OHMC_VERSION, json};
 use crate::frontend::{FrontendOptions, ModelFiles, TRACT_VERSION};
 use crate::schedule::{ExecutionPlan, verify};
-use crate::target::{PeCount, Target};
+use crate::target::Target;
 
 use document::PlanForm;
 
@@ -254,10 +254,7 @@ fn external(location: &str) -> String {
 /// A plan is for one target: what both say must be the same.
 fn target_flaws(plan: &ExecutionPlan, target: &Target) -> Vec<Flaw> {
     let readout = &target.readout;
-    let limit = match target.chip.pes {
-        PeCount::Count(n) => n,
-        PeCount::AsNeeded => u32::MAX,
-    };
+    let limit = target.chip.n_pes().unwrap_or(u32::MAX);
     let same = [
         ("the size of PEs", plan.pe == target.pe),
         ("the number of PEs", plan.n_pes <= limit),

@@ -36,7 +36,7 @@ use thiserror::Error;
 use crate::diagnostic::{Diagnostic, Explain, nearest};
 use crate::entity::{LayerId, PeId, Table, WeightTileId};
 use crate::graph::LayerGraph;
-use crate::target::{PeCount, Target};
+use crate::target::Target;
 use place::Placer;
 
 /// The piece of a layer's matrix that sits in one place of one PE.
@@ -231,8 +231,8 @@ impl Explain for MappingError {
                     None => Diagnostic::error(needs),
                 };
                 vec![diagnostic.note(format!("the largest layers: {}", largest.join("; "))).help(
-                    "allow cells to be written anew with `--passes N`, choose a larger \
-                             target, or `--set chip.pes=as-needed` to see the whole mapping",
+                    "allow cells to be written anew with `--passes N`, take more chips with \
+                             `--set chip.count=N`, choose a larger target, or `--set chip.pes=as-needed` to see the whole mapping",
                 )]
             }
             Self::UnknownLayer { place, name, known } => {
@@ -361,8 +361,5 @@ fn check_names(graph: &LayerGraph, options: &MappingOptions) -> Result<(), Mappi
 
 /// PEs that the target has, if it has a limit.
 pub(crate) fn pe_limit(target: &Target) -> Option<u32> {
-    match target.chip.pes {
-        PeCount::Count(n) => Some(n),
-        PeCount::AsNeeded => None,
-    }
+    target.chip.n_pes()
 }

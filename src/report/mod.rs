@@ -35,10 +35,12 @@ pub use physics::Physics;
 pub use programming::{Errors, LevelCurrents, Programming, Spread};
 pub use work::Work;
 
+use std::collections::BTreeSet;
+
 use crate::graph::LayerGraph;
 use crate::mapping::pe_limit;
 use crate::schedule::{ExecutionPlan, PlanLayer};
-use crate::target::{Pe, Target, Wires};
+use crate::target::{ChipCount, Pe, Target, Wires};
 use crate::timing::{Timing, TimingOptions};
 
 /// What a report is made from.
@@ -122,6 +124,10 @@ pub struct Footprint {
     pub n_pes_used: usize,
     /// PEs of the chip; `None` where a model gets as many as it takes.
     pub n_pes_available: Option<u32>,
+    /// Chips that have such PEs.
+    pub n_chips_used: usize,
+    /// Chips of the target; `None` where a model gets as many as it takes.
+    pub n_chips_available: Option<u32>,
     /// How often the chip is written for one run; PEs and cells of all passes
     /// are counted.
     pub n_passes: u32,
@@ -191,6 +197,16 @@ impl Report {
             footprint: Footprint {
                 n_pes_used,
                 n_pes_available,
+                n_chips_used: plan
+                    .targets
+                    .keys()
+                    .map(|&pe| target.chip.chip_of(plan.on_chip(pe).0))
+                    .collect::<BTreeSet<_>>()
+                    .len(),
+                n_chips_available: match target.chip.chips {
+                    ChipCount::Count(n) => Some(n),
+                    ChipCount::AsNeeded => None,
+                },
                 n_passes: plan.n_passes,
                 n_slices: plan.layers.values().map(PlanLayer::n_slices).max().unwrap_or(1),
                 cells_total: n_pes.saturating_mul(plan.pe.cells()),

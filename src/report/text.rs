@@ -41,6 +41,11 @@ fn head(report: &Report) -> String {
         Some(n) => format!("no, it takes {n_pes}, the target has {}", count(n)),
         None => format!("yes, on {n_pes}: as many as it takes"),
     };
+    let fits = match (footprint.n_chips_available, footprint.n_chips_used) {
+        (Some(1), _) => fits,
+        (Some(n), used) => format!("{fits}; {used} of {} chips", count(n)),
+        (None, used) => format!("{fits}; {}", plural(used, "chip")),
+    };
     let target = match &report.target_description {
         Some(description) => format!("{}: {description}", report.target),
         None => report.target.clone(),

@@ -7,14 +7,14 @@ use super::cell_spec::{
     RecipeSpec,
 };
 use super::spec::{
-    AdcBitsSpec, AdcErrorsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec,
-    ConductanceMaxSpec, CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec,
-    RatesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
+    AdcBitsSpec, AdcErrorsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ChipSpec,
+    ChipsSpec, ConductanceMaxSpec, CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec,
+    PesSpec, RatesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
 };
 use super::{
-    AdcBits, AdcErrors, AdcRange, Cell, ChipSize, Costs, Drift, FaultRates, Forming, Gate,
-    IdleOutputs, Machine, Pe, PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout, Recipe,
-    Subtract, Target, Wires,
+    AdcBits, AdcErrors, AdcRange, Cell, ChipCount, ChipSize, Costs, Drift, FaultRates, Forming,
+    Gate, IdleOutputs, Machine, Pe, PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout,
+    Recipe, Subtract, Target, Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -25,7 +25,7 @@ impl From<TargetSpec> for Target {
             pe: Pe::from(&spec.pe),
             wires: Wires::from(&spec.pe),
             readout: Readout::from(&spec.readout),
-            chip: ChipSize { pes: PeCount::from(spec.chip.pes) },
+            chip: ChipSize::from(spec.chip),
             costs: spec.costs.as_ref().map(|costs| scaled(costs, &spec.readout)),
             rates: spec.rates.as_ref().map_or(Rates::default(), Rates::from),
             spec,
@@ -219,11 +219,18 @@ impl From<&AdcErrorsSpec> for AdcErrors {
     }
 }
 
-impl From<PesSpec> for PeCount {
-    fn from(spec: PesSpec) -> Self {
-        match spec {
-            PesSpec::Count(n_pes) => Self::Count(n_pes),
-            PesSpec::Word(AsNeeded::AsNeeded) => Self::AsNeeded,
+impl From<ChipSpec> for ChipSize {
+    fn from(spec: ChipSpec) -> Self {
+        Self {
+            pes: match spec.pes {
+                PesSpec::Count(n_pes) => PeCount::Count(n_pes),
+                PesSpec::Word(AsNeeded::AsNeeded) => PeCount::AsNeeded,
+            },
+            chips: match spec.count {
+                None => ChipCount::Count(1),
+                Some(ChipsSpec::Count(n_chips)) => ChipCount::Count(n_chips),
+                Some(ChipsSpec::Word(AsNeeded::AsNeeded)) => ChipCount::AsNeeded,
+            },
         }
     }
 }
@@ -264,6 +271,7 @@ impl From<&RatesSpec> for Rates {
             multiplexer_ns_per_switch: spec.multiplexer_ns_per_switch.unwrap_or(0.0),
             shift_and_add_per_cycle: spec.shift_and_add_per_cycle,
             link_gb_per_s: spec.link_gb_per_s,
+            chip_link_gb_per_s: spec.chip_link_gb_per_s,
             buffer_gb_per_s: spec.buffer_gb_per_s,
             digital_gops: spec.digital_gops,
             sum_bits: spec.sum_bits.unwrap_or(unlimited.sum_bits),

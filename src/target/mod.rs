@@ -268,8 +268,40 @@ pub enum Subtract {
 /// What the chip has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChipSize {
-    /// PEs of the chip.
+    /// PEs of one chip.
     pub pes: PeCount,
+    /// Chips of that size.
+    pub chips: ChipCount,
+}
+
+impl ChipSize {
+    /// PEs of all chips; `None` where a network gets as many as it takes.
+    pub fn n_pes(&self) -> Option<u32> {
+        match (self.pes, self.chips) {
+            // At most 4e9: both have their limits.
+            (PeCount::Count(n_pes), ChipCount::Count(n_chips)) => {
+                Some(n_pes.saturating_mul(n_chips))
+            }
+            _ => None,
+        }
+    }
+
+    /// The chip that the PE of this number is on.
+    pub fn chip_of(&self, pe: u32) -> u32 {
+        match self.pes {
+            PeCount::Count(n_pes) => pe / n_pes.max(1),
+            PeCount::AsNeeded => 0,
+        }
+    }
+}
+
+/// Chips of a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChipCount {
+    /// That many, 1 to 4,000.
+    Count(u32),
+    /// As many as the network takes.
+    AsNeeded,
 }
 
 /// PEs of a chip.
@@ -329,6 +361,9 @@ pub struct Rates {
     pub shift_and_add_per_cycle: Option<f64>,
     /// What the link of one PE carries, in GB/s: codes in and sums out.
     pub link_gb_per_s: Option<f64>,
+    /// What the link of each chip but the first carries, in GB/s: codes in and
+    /// sums out.
+    pub chip_link_gb_per_s: Option<f64>,
     /// What the chip's buffer of activations reads and writes, in GB/s.
     pub buffer_gb_per_s: Option<f64>,
     /// Operations of the chip's digital unit, in GOPS.
@@ -345,6 +380,7 @@ impl Default for Rates {
             multiplexer_ns_per_switch: 0.0,
             shift_and_add_per_cycle: None,
             link_gb_per_s: None,
+            chip_link_gb_per_s: None,
             buffer_gb_per_s: None,
             digital_gops: None,
             sum_bits: 32,

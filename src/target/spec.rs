@@ -262,11 +262,23 @@ pub(super) enum SubtractSpec {
 }
 
 /// What the chip has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChipSpec {
-    /// PEs of the chip; `as-needed` gives every network as many as it takes.
+    /// PEs of a chip; `as-needed` gives every network as many as it takes.
     pub pes: PesSpec,
+    /// Chips of that size, whose PEs are numbered on from chip to chip; 1 where
+    /// it is not given, `as-needed` for as many as a network takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<ChipsSpec>,
+}
+
+/// Chips of a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum ChipsSpec {
+    Count(#[schemars(range(min = 1, max = 4_000))] u32),
+    Word(AsNeeded),
 }
 
 /// PEs of the chip.
@@ -301,6 +313,12 @@ pub(super) struct RatesSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-6, max = 1e9))]
     pub link_gb_per_s: Option<f64>,
+    /// What the link of each chip but the first carries, input codes in and
+    /// sums out together, in gigabytes a second; the first chip has the buffer
+    /// and the digital unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub chip_link_gb_per_s: Option<f64>,
     /// What the chip's buffer of activations reads and writes together, in
     /// gigabytes a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,9 @@
 //! From counts and a target's rates to picoseconds.
 
 use super::network::{CrossbarWork, Drive};
-use crate::target::{Rates, Target};
+use super::resource::Resource;
+use crate::entity::PeId;
+use crate::target::{ChipSize, Rates, Target};
 
 /// Picoseconds of a nanosecond.
 const PS_PER_NS: f64 = 1000.0;
@@ -12,13 +14,15 @@ const PS_PER_NS: f64 = 1000.0;
 pub(crate) struct Clock {
     pub cycle_ps: u64,
     pub rates: Rates,
+    pub chip: ChipSize,
 }
 
 impl Clock {
     /// Cycles may be shorter than those of the target's file only where a
     /// plan says so, whose own length counts.
     pub(crate) fn new(cycle_ns: f64, target: &Target) -> Self {
-        Self { cycle_ps: rounded(cycle_ns * PS_PER_NS).max(1), rates: target.rates }
+        let cycle_ps = rounded(cycle_ns * PS_PER_NS).max(1);
+        Self { cycle_ps, rates: target.rates, chip: target.chip }
     }
 
     /// Driving and converting so many positions.
@@ -55,6 +59,14 @@ impl Clock {
     /// So many bits on a link; `None` without limit.
     pub(super) fn link_ps(&self, bits: u64) -> Option<u64> {
         self.rates.link_gb_per_s.map(|rate| bits_ps(bits, rate))
+    }
+
+    /// The link that a PE's codes and sums take between chips, and how long so
+    /// many bits are on it; `None` without limit, or on the first chip.
+    pub(super) fn chip_link(&self, pe: PeId, bits: u64) -> Option<(Resource, u64)> {
+        let rate = self.rates.chip_link_gb_per_s?;
+        let chip = self.chip.chip_of(pe.0);
+        (chip > 0).then(|| (Resource::ChipLink(chip), bits_ps(bits, rate)))
     }
 
     /// So many bits to or from the buffer; `None` without limit.

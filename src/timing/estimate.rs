@@ -143,10 +143,11 @@ fn crossbar(
         let of = own.iter().filter(|(resource, _)| part(resource)).map(|(_, &ps)| ps);
         of.max().unwrap_or(0)
     };
-    let stages: [fn(&Resource) -> bool; 5] = [
+    let stages: [fn(&Resource) -> bool; 6] = [
         |r| matches!(r, Resource::Pe(_) | Resource::Adcs(_)),
         |r| matches!(r, Resource::ShiftAndAdd(_)),
         |r| matches!(r, Resource::Link(_)),
+        |r| matches!(r, Resource::ChipLink(_)),
         |r| matches!(r, Resource::Buffer),
         |r| matches!(r, Resource::Digital),
     ];
@@ -191,6 +192,7 @@ fn times(
         (Resource::Link(drive.pe), link),
         (Resource::Buffer, clock.buffer_ps(codes).unwrap_or(0)),
     ];
+    times.extend(clock.chip_link(drive.pe, codes + sums));
     if set > 1 {
         times.push((Resource::Adcs(drive.pe.0 / set), driven));
     }

@@ -106,7 +106,8 @@ impl Jobs {
 /// About how many jobs there will be.
 fn n_jobs(network: &Network<'_>, clock: &Clock, rows_at_once: u64) -> u64 {
     let rates = &clock.rates;
-    let limited = [rates.link_gb_per_s, rates.link_gb_per_s, rates.buffer_gb_per_s];
+    let link = [rates.link_gb_per_s, rates.chip_link_gb_per_s];
+    let limited = [link[0], link[0], link[1], link[1], rates.buffer_gb_per_s];
     let stages =
         1 + limited.iter().flatten().count() + usize::from(rates.shift_and_add_per_cycle.is_some());
     let jobs = |node: &Node| match &node.work {
@@ -235,7 +236,8 @@ impl Builder<'_> {
         let codes = Clock::code_bits(drive, bits, n);
         let (buffer, link) = (Some(Resource::Buffer), Some(Resource::Link(pe)));
         let fetched = self.limited(buffer, clock.buffer_ps(codes), Task::FetchCodes, at, coded);
-        let sent = self.limited(link, clock.link_ps(codes), Task::SendCodes, at, fetched);
+        let crossed = self.between_chips(pe, codes, Task::SendCodes, at, fetched);
+        let sent = self.limited(link, clock.link_ps(codes), Task::SendCodes, at, crossed);
         let own = self.resource(Resource::Pe(pe));
         let set = clock.rates.pes_per_adc_set;
         let (resource, also) = match set {
@@ -252,7 +254,21 @@ impl Builder<'_> {
         let added =
             self.limited(adders, clock.shift_and_add_ps(drive, n), Task::ShiftAndAdd, at, driven);
         let sums = clock.sum_bits(drive, n);
-        self.limited(link, clock.link_ps(sums), Task::SendSums, at, added)
+        let sent = self.limited(link, clock.link_ps(sums), Task::SendSums, at, added);
+        self.between_chips(pe, sums, Task::SendSums, at, sent)
+    }
+
+    /// So many bits between a PE's chip and the first one.
+    fn between_chips(
+        &mut self,
+        pe: PeId,
+        bits: u64,
+        task: Task,
+        at: (u32, u32),
+        after: u32,
+    ) -> u32 {
+        let (link, ps) = self.clock.chip_link(pe, bits).unzip();
+        self.limited(link, ps, task, at, after)
     }
 
     fn digital(&mut self, index: u32, node: &Node, n_operations: u64) {

@@ -17,9 +17,11 @@ pub enum Resource {
     ShiftAndAdd(PeId),
     /// Link between a PE and the rest of the chip.
     Link(PeId),
-    /// The chip's buffer of activations.
+    /// Link between a chip and the first one, by the chip's number.
+    ChipLink(u32),
+    /// The buffer of activations.
     Buffer,
-    /// The chip's digital unit.
+    /// The digital unit.
     Digital,
 }
 
@@ -32,6 +34,7 @@ impl Resource {
             Self::Multiplexers(_) => "multiplexers",
             Self::ShiftAndAdd(_) => "shift-and-add",
             Self::Link(_) => "links",
+            Self::ChipLink(_) => "chip links",
             Self::Buffer => "buffer",
             Self::Digital => "digital unit",
         }
@@ -41,7 +44,7 @@ impl Resource {
     pub fn number(self) -> u32 {
         match self {
             Self::Pe(pe) | Self::Multiplexers(pe) | Self::ShiftAndAdd(pe) | Self::Link(pe) => pe.0,
-            Self::Adcs(n) => n,
+            Self::Adcs(n) | Self::ChipLink(n) => n,
             Self::Buffer | Self::Digital => 0,
         }
     }
@@ -55,6 +58,7 @@ impl fmt::Display for Resource {
             Self::Multiplexers(pe) => write!(f, "multiplexers of {pe}"),
             Self::ShiftAndAdd(pe) => write!(f, "shift-and-add of {pe}"),
             Self::Link(pe) => write!(f, "link of {pe}"),
+            Self::ChipLink(chip) => write!(f, "link of chip {chip}"),
             Self::Buffer => f.write_str("the buffer"),
             Self::Digital => f.write_str("the digital unit"),
         }

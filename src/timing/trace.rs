@@ -24,6 +24,7 @@ fn process(resource: Resource) -> u32 {
         Resource::Link(_) => 5,
         Resource::Buffer => 6,
         Resource::Digital => 7,
+        Resource::ChipLink(_) => 8,
     }
 }
 

@@ -260,3 +260,29 @@ fn too_large_says_the_numbers_and_the_way_out() {
         "{error}"
     );
 }
+
+#[test]
+fn what_is_too_large_for_one_chip_fits_on_several() {
+    let model = pipeline::mcnn();
+    let (images, _) = pipeline::digits(&model, 2);
+    let on = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let target = pipeline::target("yao2020-chip", &sets);
+        let options = CompileOptions::default();
+        Case::new(pipeline::mcnn(), target, &options, vec![images.clone()])
+    };
+    let one = on(&["chip.pes=6"]).ok().unwrap();
+    let three = on(&["chip.pes=2", "chip.count=3"]).ok().unwrap();
+    assert_eq!(one.compiled.plan, three.compiled.plan);
+    let chips: BTreeSet<u32> = three
+        .compiled
+        .plan
+        .tiles
+        .values()
+        .map(|tile| three.target.chip.chip_of(tile.place.pe.0))
+        .collect();
+    assert_eq!(chips, BTreeSet::from([0, 1, 2]));
+    let any = on(&["chip.pes=2", "chip.count=as-needed"]).ok().unwrap();
+    check_conserved(&any.compiled);
+    assert_eq!(any.target.chip.n_pes(), None);
+}

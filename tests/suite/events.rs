@@ -139,6 +139,29 @@ fn shift_and_add_that_is_slower_than_the_adcs_sets_the_pace() {
     assert!(matches!(most(&timing), Resource::ShiftAndAdd(_)));
 }
 
+/// Two chips of one PE each: the second layer is on the second chip.
+#[test]
+fn other_chips_are_reached_by_their_links() {
+    let chips = ["chip.pes=1", "chip.count=2"];
+    let near = time(&chain(&chips, &[]), 4);
+    // As on one chip of two PEs: a link without limit takes no time.
+    assert_eq!(near.interval_ps, 128.0 * CYCLE_PS as f64);
+    let rates = ["rates.chip_link_gb_per_s=0.01"];
+    let case = chain(&[&chips[..], &rates].concat(), &[]);
+    let far = time(&case, 4);
+    // Four positions, each of 36 codes in and 4 sums of 4 bytes out, at 100 ns
+    // a byte.
+    let link = Resource::ChipLink(1);
+    assert_eq!(far.uses.iter().filter(|u| matches!(u.resource, Resource::ChipLink(_))).count(), 1);
+    assert_eq!(busy(&far, link), 4 * (36 + 16) * 100 * NS);
+    assert_eq!(most(&far), link);
+    assert_eq!(far.interval_ps, (4 * (36 + 16) * 100 * NS) as f64);
+    assert_eq!(far.estimate.interval_ps, 4 * (36 + 16) * 100 * NS);
+    // On one chip of two PEs there is no such link.
+    let one = time(&chain(&[&["chip.pes=2"][..], &rates].concat(), &[]), 4);
+    assert!(one.uses.iter().all(|u| !matches!(u.resource, Resource::ChipLink(_))));
+}
+
 #[test]
 fn links_carry_codes_in_and_sums_out() {
     // A row: 4 positions x 18 bytes in, 4 x 4 sums of 4 bytes out, a byte a
