@@ -36,7 +36,9 @@ impl OnnxNames {
     ///
     /// Crossbar layers choose first, then digital ones, each in the order of
     /// the list. A node takes the name of its ONNX node if that is free, else
-    /// tract's, else tract's with the operator behind it (`fc.add`).
+    /// tract's, else tract's with the operator behind it (`fc.add`). Numbers
+    /// that tract puts behind names to tell them apart are left out: they differ
+    /// from one reading of a model to the next.
     pub(super) fn assign(&self, nodes: &[(String, String, bool)]) -> Vec<String> {
         let mut taken = BTreeSet::new();
         let mut names = vec![String::new(); nodes.len()];
@@ -45,10 +47,16 @@ impl OnnxNames {
                 if *is_crossbar != crossbar {
                     continue;
                 }
-                let origin = self.origin(name).unwrap_or(name).to_string();
+                let origin = self.origin(name);
+                let name = match origin == Some(name) {
+                    true => name,
+                    false => without_number(name),
+                };
+                let origin = origin.unwrap_or(name).to_string();
                 let with_op = format!("{name}.{}", op.to_lowercase());
                 let numbered = (2..).map(|n| format!("{with_op}{n}"));
-                let choices = [origin, name.clone(), with_op.clone()].into_iter().chain(numbered);
+                let choices =
+                    [origin, name.to_string(), with_op.clone()].into_iter().chain(numbered);
                 let free = choices.into_iter().find(|choice| !taken.contains(choice));
                 names[index] = free.unwrap_or_default();
                 taken.insert(names[index].clone());
@@ -58,11 +66,42 @@ impl OnnxNames {
     }
 }
 
+/// A name without the number at its end.
+fn without_number(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((rest, end)) if !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()) => rest,
+        _ => name,
+    }
+}
+
 fn collect(graph: &pb::GraphProto, names: &mut BTreeSet<String>) {
     for node in &graph.node {
         names.insert(node_name(node));
         for body in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
             collect(body, names);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Names are the same however tract tells its nodes apart.
+
+    use super::*;
+
+    #[test]
+    fn numbers_that_tract_puts_behind_names_are_left_out() {
+        let onnx = OnnxNames(["norm", "layers.0"].map(String::from).into());
+        let names = |number: u32| {
+            let node = |name: &str, op: &str| (name.to_string(), op.to_string(), false);
+            onnx.assign(&[
+                node("norm", "Mul"),
+                node(&format!("norm.rms_norm.{number}"), "RmsNorm"),
+                node("layers.0", "Conv"),
+                node(&format!("layers.0.{number}"), "Add"),
+            ])
+        };
+        assert_eq!(names(1), names(2));
+        assert_eq!(names(1), ["norm", "norm.rms_norm", "layers.0", "layers.0.add"]);
     }
 }
