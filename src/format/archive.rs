@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
+use super::fused::Fused;
 use super::{FormatError, OHMC_VERSION};
 
 /// Name of the first entry.
@@ -225,7 +226,7 @@ impl<'a> ArchiveWriter<'a> {
         let failed = |error: zip::result::ZipError| error.to_string();
         // In a file that can be sought in, sizes are filled in before each
         // entry, which lets a reader say where it was cut short.
-        let mut zip = ZipWriter::new(&mut *file);
+        let mut zip = ZipWriter::new(Fused::new(file));
         zip.start_file(MANIFEST, options(CompressionMethod::Deflated, 0)).map_err(failed)?;
         zip.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
         let all: Vec<_> = self.entries.iter().zip(&manifest.entries).collect();

@@ -25,6 +25,7 @@ mod archive;
 mod calibration;
 mod chip;
 mod error;
+mod fused;
 mod json;
 mod npy;
 mod plan;
