@@ -41,8 +41,8 @@ pub(crate) use math::{exp, ln};
 pub use noise::{ReadNoise, normals};
 pub use programmed::{CellState, PeCells, Programmed, Work};
 pub use programming::{
-    CellChange, CellChanges, HeldCell, PairGoal, PairOptions, PairWriter, PeBench, ProgramError,
-    ProgramOptions, Rewriter, pair_writer, program, write,
+    CellChange, CellChanges, Forecast, HeldCell, PairGoal, PairOptions, PairWriter, PeBench,
+    ProgramError, ProgramOptions, Rewriter, pair_writer, program, write,
 };
 
 use std::collections::BTreeMap;

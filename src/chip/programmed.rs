@@ -145,6 +145,24 @@ impl Work {
         self.busy_ns = busy_ns;
     }
 
+    /// The same for so many times as many cells.
+    pub(crate) fn times(&self, factor: f64) -> Self {
+        let count = |n: u64| (n as f64 * factor).round() as u64;
+        Self {
+            forming_pulses: count(self.forming_pulses),
+            set_pulses: count(self.set_pulses),
+            reset_pulses: count(self.reset_pulses),
+            verify_reads: count(self.verify_reads),
+            energy_pj: self.energy_pj * factor,
+            busy_ns: self.busy_ns * factor,
+        }
+    }
+
+    /// Pulses of all kinds.
+    pub fn n_pulses(&self) -> u64 {
+        self.forming_pulses + self.set_pulses + self.reset_pulses
+    }
+
     /// Adds what is done afterwards.
     pub(crate) fn after(&mut self, other: &Self) {
         self.forming_pulses += other.forming_pulses;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::timing::{PS_PER_US, timing_of, us};
 use super::{
     Benchmark, DigitalRow, Energy, LayerRow, PeRow, Physics, Report, Schedule, WireLoss, Work,
+    writing,
 };
 use crate::graph::Obstacle;
 use crate::quantize::InputCoding;
@@ -48,6 +49,9 @@ struct ReportForm<'a> {
     pe_table: Vec<PeForm<'a>>,
     schedule: ScheduleForm,
     timing: TimingForm,
+    /// Absent for a plan that is written once, and where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writing: Option<Value>,
     physics: PhysicsForm,
     /// Absent for a target without costs.
     #[serde(flatten)]
@@ -268,6 +272,7 @@ impl<'a> From<&'a Report> for ReportForm<'a> {
             pe_table: report.pes.iter().map(PeForm::from).collect(),
             schedule: ScheduleForm::from(&report.schedule),
             timing: TimingForm::from(&report.timing),
+            writing: report.writing.as_ref().map(writing::json),
             physics: PhysicsForm::from(&report.physics),
             costs: report
                 .costs

@@ -24,6 +24,7 @@ mod table;
 mod text;
 mod timing;
 mod work;
+mod writing;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use work::Work;
 
 use std::collections::BTreeSet;
 
+use crate::chip::Forecast;
 use crate::graph::LayerGraph;
 use crate::mapping::pe_limit;
 use crate::schedule::{ExecutionPlan, PlanLayer};
@@ -93,6 +95,9 @@ pub struct Report {
     pub schedule: Schedule,
     /// The same event by event, several inputs in flight.
     pub timing: Timing,
+    /// What writing the cells of each pass takes; `None` for a plan that is
+    /// written once, and where the target does not say what pulses do.
+    pub writing: Option<Forecast>,
     /// Energy of the arrays by the physics of their cells.
     pub physics: Physics,
     /// Energy by the target's own figures, where it gives costs.
@@ -220,6 +225,7 @@ impl Report {
             },
             schedule: Schedule { counts: plan.counts(), cycle_ns: plan.cycle_ns, n_pes_used },
             timing: Timing::new(plan, graph, target, parts.timing),
+            writing: (plan.n_passes > 1).then(|| Forecast::new(plan, target)).flatten(),
             physics: Physics::new(plan, target),
             costs: Costs::new(plan, target),
             layers,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::numbers::count;
 use super::plot::cumulative;
 use super::table::{Column, table};
+use super::writing;
 use crate::chip::{CellState, Chip, Programmed, Work};
 use crate::schedule::ExecutionPlan;
 use crate::target::Target;
@@ -216,18 +217,7 @@ impl Programming {
         if self.passes.len() < 2 {
             return String::new();
         }
-        let columns =
-            [Number("pass"), Number("pulses"), Number("readings"), Number("uJ"), Number("ms")];
-        let rows = self.passes.iter().enumerate().map(|(pass, work)| {
-            vec![
-                pass.to_string(),
-                count(work.forming_pulses + work.set_pulses + work.reset_pulses),
-                count(work.verify_reads),
-                format!("{:.4}", work.energy_pj * 1e-6),
-                format!("{:.4}", work.busy_ns * 1e-6),
-            ]
-        });
-        format!("\nEach time that the chip is written\n{}", table(&columns, rows))
+        format!("\nEach time that the chip is written\n{}", writing::by_pass(&self.passes))
     }
 
     fn errors_text(&self) -> String {
@@ -292,22 +282,13 @@ impl Programming {
                 { "mean": mean, "median": median, "p90": p90, "p99": p99, "max": max },
             "energy_pj": self.work.energy_pj,
             "time_ns": self.work.busy_ns,
-            "passes": self.passes.iter().map(pass_json).collect::<Vec<_>>(),
+            "passes": self.passes.iter().map(writing::pass_json).collect::<Vec<_>>(),
             "verify_error": self.verify_error.json(),
             "error": self.error.json(),
             "read_voltage_v": self.read_voltage_v,
             "levels": self.levels.iter().map(LevelCurrents::json).collect::<Vec<_>>(),
         })
     }
-}
-
-fn pass_json(work: &Work) -> Value {
-    json!({
-        "pulses": work.forming_pulses + work.set_pulses + work.reset_pulses,
-        "verify_reads": work.verify_reads,
-        "energy_pj": work.energy_pj,
-        "time_ns": work.busy_ns,
-    })
 }
 
 fn state_name(state: CellState) -> &'static str {

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use super::numbers::{count, four, pe_list, percent, plural, share, short};
 use super::table::{Column, Listing, table};
-use super::{Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident, WireLoss, timing};
+use super::{
+    Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident, WireLoss, timing, writing,
+};
 use crate::target::IdleOutputs;
 
 use Column::{Number, Words};
@@ -16,6 +18,7 @@ pub(super) fn text(report: &Report) -> String {
         sections.push(digital(report));
     }
     sections.extend([pes(report), schedule(report), timing::timing(report)]);
+    sections.extend(writing::text(report));
     if let Some(costs) = &report.costs {
         sections.push(benchmark(report, &costs.benchmark));
         sections.push(energy(&costs.energy));

@@ -14,7 +14,8 @@ use super::document::{Content, Node, plain_scalar};
 use super::fault::{Fault, FaultKind, KeyPath, Origin, shown};
 use super::schema::{Rules, expectation, word_for};
 use super::spec::{
-    AdcBitsSpec, AdcRangeSpec, AsNeeded, ConductanceMaxSpec, MACHINES_MAX, SubtractSpec,
+    AdcBitsSpec, AdcRangeSpec, AsNeeded, ChipsSpec, ConductanceMaxSpec, MACHINES_MAX, PesSpec,
+    SubtractSpec,
 };
 
 /// The least distance of two levels, in microsiemens. A thousandth of a
@@ -40,6 +41,7 @@ pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
     laws.window();
     laws.wires();
     laws.conversion();
+    laws.chips();
     laws.energies();
     laws.pulses();
     laws.faults();
@@ -225,6 +227,17 @@ impl Laws<'_> {
                 self.fault(["readout.adc_bits", "readout.subtract"], FaultKind::OneBitOfAPair);
             }
             _ => {}
+        }
+    }
+
+    /// Several chips need a size that one of them has.
+    fn chips(&mut self) {
+        let pes = self.sound::<PesSpec>("chip.pes");
+        let count = self.sound::<ChipsSpec>("chip.count");
+        if let (Some(PesSpec::Word(_)), Some(count)) = (pes, count)
+            && count != ChipsSpec::Count(1)
+        {
+            self.fault(["chip.count", "chip.pes"], FaultKind::ChipsOfNoSize);
         }
     }
 

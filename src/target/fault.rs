@@ -244,6 +244,9 @@ pub enum FaultKind {
     /// One bit with signed codes: the only code is 0.
     #[error("an ADC of 1 bit reads nothing of a subtracted pair")]
     OneBitOfAPair,
+    /// Several chips, each as large as the network asks for.
+    #[error("`chip.count` counts chips of no size: `chip.pes` is `as-needed`")]
+    ChipsOfNoSize,
     /// Costs without any energy, so that no efficiency can be given.
     #[error("the energies in `costs` are all zero")]
     NoEnergy,
@@ -333,6 +336,9 @@ impl FaultKind {
                      `readout.subtract: after-conversion`",
                 )
             }
+            Self::ChipsOfNoSize => diagnostic
+                .note("a chip that grows with the network leaves nothing for a second one")
+                .help("give `chip.pes` as a number, or leave `chip.count` out"),
             Self::NoEnergy => {
                 diagnostic.help("give the energies, or leave `costs` out where they are not known")
             }

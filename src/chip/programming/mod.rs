@@ -5,8 +5,10 @@
 //! relaxed. [`write`](fn@write) follows every pulse where the target says what
 //! pulses do, and tells what it took; cells can then be given up, stuck, or
 //! not formed. A [`PairWriter`] writes pairs to differences, with pulses chosen
-//! by what they are likely to do, for somebody who decides between. All draw from streams keyed by seed, PE and cell, so a chip is
-//! the same for any number of threads.
+//! by what they are likely to do, for somebody who decides between. A
+//! [`Forecast`] tells what writing will take, without a chip. All draw from
+//! streams keyed by seed, PE and cell, so a chip is the same for any number of
+//! threads.
 //!
 //! | file | |
 //! |---|---|
@@ -17,9 +19,11 @@
 //! | `rewrite` | cells of a chip in use, changed |
 //! | `choice` | which pulse has the fewest to follow |
 //! | `pairs` | pairs written by that, to a difference |
+//! | `forecast` | what writing will take, from some of the cells |
 
 mod choice;
 mod device;
+mod forecast;
 mod pairs;
 mod rewrite;
 mod statistics;
@@ -38,6 +42,7 @@ use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Pulses, Target};
+pub use forecast::Forecast;
 pub use pairs::{HeldCell, PairGoal, PairOptions, PairWriter, PeBench};
 pub use rewrite::{CellChange, CellChanges, Rewriter};
 pub(super) use statistics::exact;

@@ -304,6 +304,26 @@ fn costs_without_energy() {
 }
 
 #[test]
+fn several_chips_of_no_size() {
+    for given in [["chip.pes=as-needed", "chip.count=1"], ["chip.pes=8", "chip.count=as-needed"]] {
+        assert_eq!(said(PLAIN, &given), "");
+    }
+    for count in ["chip.count=4", "chip.count=as-needed"] {
+        assert_said(
+            PLAIN,
+            &["chip.pes=as-needed", count],
+            &[
+                "error: `chip.count` counts chips of no size: `chip.pes` is `as-needed`",
+                "  --> --set chip.count",
+                "  --> --set chip.pes",
+                "  = note: a chip that grows with the network leaves nothing for a second one",
+                "  = help: give `chip.pes` as a number, or leave `chip.count` out",
+            ],
+        );
+    }
+}
+
+#[test]
 fn wires_of_arrays_too_large_to_analyse() {
     let text = plain_with(&[("inputs: 16", "inputs: 16384")]);
     assert_eq!(said(&text, &[]), "");

@@ -140,6 +140,16 @@ fn each_pass_is_written_and_its_work_told() {
     let text = desk.prints("report x.chip");
     assert!(text.contains("Each time that the chip is written"), "{text}");
     desk.prints("eval x.chip --data digits --limit 20");
+    // Told before anything is written, too: of so few cells each is followed,
+    // as on the chip of seed 0. Only that one was formed first.
+    let forecast = &desk.json("report x.plan")["writing"];
+    assert_eq!(forecast["cells"], json["cells"]);
+    assert_eq!(forecast["passes"].as_array().unwrap()[1..], passes[1..]);
+    let formed = json["forming_pulses"].as_u64().unwrap();
+    let first = |pass: &Value| pass["pulses"].as_u64().unwrap();
+    assert!(formed > 0 && first(&forecast["passes"][0]) <= first(&passes[0]) - formed);
+    let text = desk.prints("report x.plan");
+    assert!(text.contains("for every batch of inputs that goes through all passes"), "{text}");
 }
 
 #[test]
