@@ -20,6 +20,8 @@ pub(super) struct Moments {
     /// What noise of a reading counts on each line: each plane that drives it
     /// has its own, and plane k weighs 2^k, so the mean sum of their 4^k.
     noise: Vec<f64>,
+    /// The mean code of each line.
+    means: Vec<f64>,
 }
 
 impl Moments {
@@ -62,9 +64,11 @@ impl Moments {
     /// Mean products of these vectors.
     pub(super) fn from_vectors(n: usize, vectors: impl Iterator<Item = Vec<f64>>) -> Self {
         let mut values = vec![0.0; n * n];
+        let mut sums = vec![0.0; n];
         let mut n_vectors = 0u32;
         for vector in vectors {
             n_vectors += 1;
+            sums.iter_mut().zip(&vector).for_each(|(sum, code)| *sum += code);
             for (row, &factor) in values.chunks_exact_mut(n.max(1)).zip(&vector) {
                 if factor != 0.0 {
                     row.iter_mut().zip(&vector).for_each(|(value, code)| *value += factor * code);
@@ -76,16 +80,30 @@ impl Moments {
             return Self::alike(n);
         }
         values.iter_mut().for_each(|value| *value /= f64::from(n_vectors));
+        let means: Vec<f64> = sums.iter().map(|sum| sum / f64::from(n_vectors)).collect();
         let damping = DAMPING * trace / f64::from(n_vectors) / n as f64;
         (0..n).for_each(|line| values[line * n + line] += damping);
         let noise = (0..n).map(|line| values[line * n + line]).collect();
-        Self { n, values, n_vectors: n_vectors as usize, noise }
+        Self { n, values, n_vectors: n_vectors as usize, noise, means }
+    }
+
+    /// The same, but for what an error does to outputs of all inputs alike:
+    /// that counts this much, from 0 to 1.
+    ///
+    /// `H = C + m m'`, covariance and means: `e' C e` is how an output varies
+    /// by the error, `(m' e)^2` the square by which it is always off.
+    pub(super) fn with_offsets_counting(mut self, weight: f64) -> Self {
+        let means = &self.means;
+        for (row, a) in self.values.chunks_exact_mut(self.n.max(1)).zip(means) {
+            row.iter_mut().zip(means).for_each(|(value, b)| *value -= (1.0 - weight) * a * b);
+        }
+        self
     }
 
     /// Independent and alike: all that can be said of inputs never seen.
     pub(super) fn alike(n: usize) -> Self {
         let values = (0..n * n).map(|at| f64::from(u8::from(at % (n + 1) == 0))).collect();
-        Self { n, values, n_vectors: 0, noise: vec![1.0; n] }
+        Self { n, values, n_vectors: 0, noise: vec![1.0; n], means: vec![0.0; n] }
     }
 
     /// Vectors that were seen; 0 for none.

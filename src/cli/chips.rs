@@ -80,7 +80,8 @@ pub struct Knowing {
 
     /// With `--fast`, how far the lower cell of a pair may stand above the
     /// lowest level, in microsiemens: higher cells take fewer pulses to write,
-    /// and more current and noise to read [default: as far as cells leave their
+    /// and more current and noise to read; ADCs that read a single line were
+    /// set without it, and clip [default: as far as cells leave their
     /// window; anywhere, where readings have no noise and pairs are subtracted
     /// before conversion].
     #[arg(long, value_name = "US", requires = "fast", value_parser = parse_us)]
@@ -325,6 +326,7 @@ impl<'a> Bench<'a> {
             }
             Effect::ReadNoise => cell.read_noise_fraction > 0.0,
             Effect::Faults => has_faults(),
+            Effect::Nonlinearity => cell.nonlinearity.is_some(),
             Effect::Wires => !self.prepared.target.wires.are_ideal(),
             Effect::Converters => !self.prepared.target.readout.adc_errors.are_none(),
         };
