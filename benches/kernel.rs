@@ -76,6 +76,7 @@ impl Case {
         let chip = Chip {
             pe,
             wires: Wires::NONE,
+            curve: None,
             conductances_us: BTreeMap::from([(PeId(0), cells)]),
             cell_error_us: 0.33,
             read_noise_fraction: self.noise,

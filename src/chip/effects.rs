@@ -18,6 +18,8 @@ pub enum Effect {
     ReadNoise,
     /// Some cells and lines do not work.
     Faults,
+    /// Cells are no resistors.
+    Nonlinearity,
     /// Lines have resistance.
     Wires,
     /// ADCs differ from what they should be.
@@ -26,13 +28,14 @@ pub enum Effect {
 
 impl Effect {
     /// All of them, in the order in which they come about.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::VerifyError,
         Self::Relaxation,
         Self::Drift,
         Self::ReadDisturb,
         Self::ReadNoise,
         Self::Faults,
+        Self::Nonlinearity,
         Self::Wires,
         Self::Converters,
     ];
@@ -46,6 +49,7 @@ impl Effect {
             Self::ReadDisturb => "read-disturb",
             Self::ReadNoise => "read-noise",
             Self::Faults => "faults",
+            Self::Nonlinearity => "nonlinearity",
             Self::Wires => "wires",
             Self::Converters => "converters",
         }
@@ -60,6 +64,7 @@ impl Effect {
             Self::ReadDisturb => "Readings change what is read; with `--reads`",
             Self::ReadNoise => "Every reading is another",
             Self::Faults => "Cells and lines do not work",
+            Self::Nonlinearity => "Cells conduct more at higher voltages",
             Self::Wires => "Lines have resistance",
             Self::Converters => "ADCs differ from what they should be",
         }
@@ -82,14 +87,14 @@ impl fmt::Display for Effect {
 /// assert_eq!(Effects::NONE.with(Effect::Faults), Effects::only([Effect::Faults]));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Effects(u8);
+pub struct Effects(u16);
 
 impl Effects {
     /// No effect: cells are at their targets, and read as they are.
     pub const NONE: Self = Self(0);
 
     /// All that the target and the chip have.
-    pub const ALL: Self = Self(u8::MAX);
+    pub const ALL: Self = Self(u16::MAX);
 
     /// These and no others.
     pub fn only(effects: impl IntoIterator<Item = Effect>) -> Self {

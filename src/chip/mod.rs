@@ -11,6 +11,7 @@
 //! | `programmed` | what became of every cell, and the chip that it makes at some time |
 //! | `effects` | all of these, each to be switched by itself |
 //! | `random`, `math` | streams of random numbers for cells, a logarithm that is the same everywhere |
+//! | `curve` | cells that are no resistors |
 //! | [`wires`] | what output lines see of it through wires with resistance |
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
@@ -19,6 +20,7 @@
 
 mod adc;
 mod converters;
+mod curve;
 mod effects;
 mod faults;
 mod kernel;
@@ -31,6 +33,7 @@ pub mod wires;
 
 pub use adc::{AdcError, settings};
 pub use converters::{Converter, Measured};
+pub use curve::CellCurve;
 pub use effects::{Conditions, Effect, Effects};
 pub use faults::{Fault, FaultMap, FaultMapError};
 pub use kernel::{
@@ -57,6 +60,8 @@ pub struct Chip {
     pub pe: Pe,
     /// Resistance of these lines.
     pub wires: Wires,
+    /// How cells depend on voltage; `None` where they are resistors.
+    pub curve: Option<CellCurve>,
     /// Conductances in uS of every PE in use, `[input line][output line]`;
     /// 0 for cells that were never formed.
     pub conductances_us: BTreeMap<PeId, Vec<f32>>,

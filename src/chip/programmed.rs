@@ -8,7 +8,7 @@ use super::effects::{Conditions, Effect};
 use super::faults::Fault;
 use super::math::ln;
 use super::random::{Purpose, Streams};
-use super::{Chip, Converter, HeldCell};
+use super::{CellCurve, Chip, Converter, HeldCell};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Cell, Drift, Pe, ReadDisturb, Target, Wires};
@@ -278,6 +278,7 @@ impl Programmed {
         Chip {
             pe: self.pe,
             wires: if has(Effect::Wires) { target.wires } else { Wires::NONE },
+            curve: CellCurve::new(cell).filter(|_| has(Effect::Nonlinearity)),
             conductances_us,
             cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us).hypot(disturb_us),
             read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),

@@ -66,6 +66,7 @@ struct WiresForm {
     sense_ohm: f64,
     idle_outputs: &'static str,
     input_line_drop: f64,
+    nonlinear_cells: bool,
 }
 
 #[derive(Serialize)]
@@ -295,6 +296,7 @@ impl From<&WireLoss> for WiresForm {
                 IdleOutputs::GatedOff => "gated-off",
             },
             input_line_drop: loss.input_line_drop,
+            nonlinear_cells: loss.is_nonlinear,
         }
     }
 }

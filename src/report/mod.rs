@@ -112,13 +112,17 @@ pub struct WireLoss {
     /// The share of the read voltage that is lost at the last cell of an input
     /// line whose cells are all at maximum conductance; 0 to 1.
     pub input_line_drop: f64,
+    /// Whether cells are no resistors, so that currents are found as they are
+    /// with every input line driven.
+    pub is_nonlinear: bool,
 }
 
 impl WireLoss {
     fn new(target: &Target) -> Option<Self> {
         let wires = target.wires;
         let input_line_drop = wires.input_line_drop(target.pe, &target.cell);
-        (!wires.are_ideal()).then_some(Self { wires, input_line_drop })
+        let is_nonlinear = target.cell.nonlinearity.is_some();
+        (!wires.are_ideal()).then_some(Self { wires, input_line_drop, is_nonlinear })
     }
 }
 

@@ -101,7 +101,7 @@ fn head(report: &Report) -> String {
 /// `1 ohm a cell on input lines; an input line of cells all at maximum loses
 /// 14.5 % at its end; idle output lines stay connected`
 fn wires(loss: &WireLoss) -> String {
-    let WireLoss { wires, input_line_drop } = loss;
+    let WireLoss { wires, input_line_drop, is_nonlinear } = loss;
     let parts = [
         (wires.input_ohm_per_cell, "ohm a cell on input lines"),
         (wires.output_ohm_per_cell, "ohm a cell on output lines"),
@@ -114,8 +114,12 @@ fn wires(loss: &WireLoss) -> String {
         IdleOutputs::Connected => "stay connected",
         IdleOutputs::GatedOff => "are gated off",
     };
+    let cells = match is_nonlinear {
+        true => "; cells are no resistors, and conduct as with every input line driven",
+        false => "",
+    };
     format!(
-        "{}; an input line of cells all at maximum loses {} at its end; idle output lines {idle}",
+        "{}; an input line of cells all at maximum loses {} at its end; idle output lines {idle}{cells}",
         given.join(", "),
         percent(Some(*input_line_drop)),
     )

@@ -209,6 +209,27 @@ pub(super) struct ReadDisturbSpec {
     pub sd_us: f64,
 }
 
+/// Current over voltage: `G Vv sinh(V/s) / sinh(Vv/s)` of a cell that was
+/// verified to conduct G at the voltage Vv.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NonlinearitySpec {
+    /// Voltage at which cells are verified, in volts; the read voltage where it
+    /// is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 100.0))]
+    pub verify_voltage_v: Option<f64>,
+    /// s of cells at the lowest conductance, in volts; the smaller, the less of
+    /// a resistor.
+    #[schemars(range(min = 1e-2, max = 1e6))]
+    pub scale_low_v: f64,
+    /// s of cells at the highest conductance, in volts; as that of the lowest
+    /// where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-2, max = 1e6))]
+    pub scale_high_v: Option<f64>,
+}
+
 /// How often cells and lines do not work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -13,8 +13,8 @@ use super::spec::{
 };
 use super::{
     AdcBits, AdcErrors, AdcRange, Cell, ChipCount, ChipSize, Costs, Drift, FaultRates, Forming,
-    Gate, IdleOutputs, Machine, Pe, PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout,
-    Recipe, Subtract, Target, Wires,
+    Gate, IdleOutputs, Machine, Nonlinearity, Pe, PeCount, PulseModel, Pulses, Rates, ReadDisturb,
+    Readout, Recipe, Subtract, Target, Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -55,6 +55,11 @@ impl From<&CellSpec> for Cell {
             pulses: spec.pulses.as_ref().map(Pulses::from),
             drift: spec.drift.as_ref().map(Drift::from),
             read_disturb: spec.read_disturb.as_ref().map(ReadDisturb::from),
+            nonlinearity: spec.nonlinearity.as_ref().map(|curve| Nonlinearity {
+                verify_voltage_v: curve.verify_voltage_v.unwrap_or(spec.read_voltage_v),
+                scale_low_v: curve.scale_low_v,
+                scale_high_v: curve.scale_high_v.unwrap_or(curve.scale_low_v),
+            }),
             faults: spec.faults.as_ref().map_or(FaultRates::default(), FaultRates::from),
         }
     }

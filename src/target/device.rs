@@ -147,6 +147,18 @@ impl ReadDisturb {
     }
 }
 
+/// How current depends on voltage; see [`crate::chip::CellCurve`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nonlinearity {
+    /// Voltage at which cells are verified, in V.
+    pub verify_voltage_v: f64,
+    /// The voltage that the sine's argument is counted in, of cells at the
+    /// lowest conductance, in V.
+    pub scale_low_v: f64,
+    /// The same of cells at the highest, in V.
+    pub scale_high_v: f64,
+}
+
 /// How often cells and lines do not work; each from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct FaultRates {

@@ -34,7 +34,9 @@ mod tests;
 use serde::Deserialize;
 
 pub use builtin::{builtin, builtin_names};
-pub use device::{Drift, FaultRates, Forming, Gate, PulseModel, Pulses, ReadDisturb, Recipe};
+pub use device::{
+    Drift, FaultRates, Forming, Gate, Nonlinearity, PulseModel, Pulses, ReadDisturb, Recipe,
+};
 pub use fault::{Fault, FaultKind, KeyPath, Origin, TargetError};
 pub use overrides::{Override, OverrideError};
 pub use wires::{IdleOutputs, Wires};
@@ -90,6 +92,8 @@ pub struct Cell {
     pub drift: Option<Drift>,
     /// What readings do to it, where that is known.
     pub read_disturb: Option<ReadDisturb>,
+    /// How its current depends on voltage; `None` for a resistor.
+    pub nonlinearity: Option<Nonlinearity>,
     /// How often it does not work.
     pub faults: FaultRates,
 }
@@ -105,6 +109,7 @@ impl Cell {
             pulses: None,
             drift: None,
             read_disturb: None,
+            nonlinearity: None,
             faults: FaultRates::default(),
             ..*self
         }

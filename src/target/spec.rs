@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
-use super::cell_spec::{DriftSpec, FaultsSpec, PulsesSpec, ReadDisturbSpec};
+use super::cell_spec::{DriftSpec, FaultsSpec, NonlinearitySpec, PulsesSpec, ReadDisturbSpec};
 
 /// Longest list of machines to compare with.
 pub(super) const MACHINES_MAX: usize = 100;
@@ -89,6 +89,9 @@ pub(super) struct CellSpec {
     /// How readings change what is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_disturb: Option<ReadDisturbSpec>,
+    /// How current depends on voltage, for cells that are no resistors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonlinearity: Option<NonlinearitySpec>,
     /// How often cells and lines do not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<FaultsSpec>,

@@ -168,6 +168,7 @@ fn chip(pe: Pe, conductances_us: Vec<f32>, read_noise_fraction: f64) -> (Chip, W
     let chip = Chip {
         pe,
         wires: Wires::NONE,
+        curve: None,
         conductances_us,
         cell_error_us: 0.0,
         read_noise_fraction,

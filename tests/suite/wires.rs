@@ -180,6 +180,47 @@ fn a_run_reads_the_effective_chip() {
     assert!(difference(&wired, &case.run_on(&Chip { wires: Wires::NONE, ..chip })).is_some());
 }
 
+/// Inputs are bits, so cells that are no resistors are none the less what they
+/// were verified to be, unless they are read at another voltage or through
+/// wires.
+#[test]
+fn cells_that_are_no_resistors() {
+    let curve = ["cell.nonlinearity.scale_low_v=0.3", "cell.nonlinearity.scale_high_v=0.6"];
+    let plain = case(&[]);
+    let nonlinear = case(&curve);
+    assert_eq!(difference(&outputs(&plain), &outputs(&nonlinear)), None);
+    let verified = |v: &str| {
+        let at = format!("cell.nonlinearity.verify_voltage_v={v}");
+        let case = case(&[curve[0], curve[1], at.as_str()]);
+        let chip = case.program(0);
+        let plan = &case.compiled.plan;
+        let cells: Vec<f32> = chip.conductances_us.values().flatten().copied().collect();
+        let read: Vec<f32> =
+            chip.effective(plan).conductances_us.values().flatten().copied().collect();
+        (cells, read)
+    };
+    // Read at 0.2 V: those verified at less conduct more, by what the formula
+    // says of the lowest level, 2 uS.
+    let over = |v: f64| (v / 0.3).sinh() / v;
+    for (v, at) in [("0.1", 0.1), ("0.3", 0.3)] {
+        let (cells, read) = verified(v);
+        let lowest = cells.iter().position(|&us| us == 2.0).unwrap();
+        let wanted = 2.0 * over(0.2) / over(at);
+        assert!((f64::from(read[lowest]) / wanted - 1.0).abs() < 1e-6, "{v}: {}", read[lowest]);
+        let more = cells.iter().zip(&read).all(|(a, b)| (a < b) == (at < 0.2) || *a == 0.0);
+        assert!(more, "{v}");
+    }
+    // Wires leave cells less voltage, and nonlinear cells then conduct less.
+    let current = |sets: &[&str]| -> f64 {
+        let case = wired(30.0, sets);
+        let chip = case.program(0);
+        let effective = chip.effective(&case.compiled.plan);
+        effective.conductances_us.values().flatten().map(|&us| f64::from(us)).sum()
+    };
+    let (resistors, others) = (current(&[]), current(&curve));
+    assert!(others < 0.999 * resistors, "{others} and {resistors} uS");
+}
+
 #[test]
 fn converters_are_set_by_what_comes_through_the_wires() {
     let steps = |ohm: f64| -> Vec<f64> {

@@ -28,6 +28,7 @@ fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
     let chip = Chip {
         pe,
         wires: Wires::NONE,
+        curve: None,
         conductances_us: BTreeMap::from([(PeId(0), cells)]),
         cell_error_us,
         read_noise_fraction: noise,

@@ -13,7 +13,7 @@ use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use crate::chip::faults::Faults;
-use crate::chip::{CellState, Chip, Converter, PeCells, Programmed};
+use crate::chip::{CellCurve, CellState, Chip, Converter, PeCells, Programmed};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Cell, Target};
@@ -42,6 +42,7 @@ pub(super) fn chip(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
     Chip {
         pe: plan.pe,
         wires: target.wires,
+        curve: CellCurve::new(&target.cell),
         conductances_us,
         cell_error_us,
         read_noise_fraction,
@@ -61,6 +62,7 @@ pub(in crate::chip) fn exact(plan: &ExecutionPlan, target: &Target, pe: PeId) ->
     Chip {
         pe: plan.pe,
         wires: target.wires,
+        curve: CellCurve::new(&target.cell),
         conductances_us: cells.into_iter().collect(),
         cell_error_us: 0.0,
         read_noise_fraction: 0.0,

@@ -52,10 +52,14 @@
 //! | `line` | one output line, its nodes eliminated |
 //! | `ports` | all lines, one after the other: the elimination and its cost |
 //! | `circuits` | cells that are switched on together |
+//! | `operating` | voltages where cells are no resistors |
 
 mod circuits;
 mod line;
 mod network;
+#[cfg(test)]
+mod nonlinear_tests;
+mod operating;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -65,10 +69,12 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::Chip;
+use super::curve::CellCurve;
 use crate::schedule::ExecutionPlan;
 use crate::target::{Pe, Wires};
 use circuits::{Circuit, circuits};
 use network::Network;
+use operating::OperatingPoint;
 
 /// From ohm to what is lost for each uS.
 const PER_US: f64 = 1e-6;
@@ -101,14 +107,51 @@ pub fn transfer_us(pe: Pe, wires: &Wires, conductances_us: &[f64]) -> Vec<f64> {
     transfer
 }
 
+/// Currents of all output lines in uA, for cells that are no resistors, with
+/// these input lines driven: iterated until voltages stay. Conductances in uS,
+/// `[input line][output line]`, are those that were verified.
+///
+/// # Panics
+///
+/// There are not as many conductances as cells, or not as many bits as input
+/// lines.
+pub fn currents_ua(
+    pe: Pe,
+    wires: &Wires,
+    curve: &CellCurve,
+    conductances_us: &[f64],
+    driven: &[bool],
+) -> Vec<f64> {
+    let n_outputs = pe.outputs as usize;
+    assert_eq!(conductances_us.len(), pe.inputs as usize * n_outputs, "one for each cell");
+    assert_eq!(driven.len(), pe.inputs as usize, "one for each input line");
+    let cell = |input: usize, output: usize| conductances_us[input * n_outputs + output];
+    let network = Network::new(pe, wires, 0..n_outputs, cell);
+    let driven: Vec<bool> = network.inputs.iter().map(|&input| driven[input]).collect();
+    let point = OperatingPoint::new(&network, curve, &driven);
+    let mut currents = vec![0.0; n_outputs];
+    network.outputs.iter().zip(point.currents_ua).for_each(|(&j, ua)| currents[j] = ua);
+    currents
+}
+
 impl Chip {
     /// The chip as its output lines see it through its wires: conductances are
-    /// those of the transfer matrix. The chip itself where wires are ideal.
+    /// those of the transfer matrix. The chip itself where wires are ideal and
+    /// cells resistors.
+    ///
+    /// Cells that are no resistors conduct as they do at the read voltage; behind
+    /// wires, as they do with every input line driven.
     ///
     /// It is as the cells are now: to be asked again when they change.
     pub fn effective(&self, plan: &ExecutionPlan) -> Cow<'_, Self> {
-        if self.wires.are_ideal() || self.pe != plan.pe {
+        if self.pe != plan.pe {
             return Cow::Borrowed(self);
+        }
+        if self.wires.are_ideal() {
+            return match &self.curve {
+                Some(curve) => Cow::Owned(self.at_read_voltage(curve)),
+                None => Cow::Borrowed(self),
+            };
         }
         let circuits = circuits(plan, self.wires.idle_outputs);
         let solved: Vec<_> = circuits.par_iter().map(|circuit| self.solve(circuit)).collect();
@@ -128,6 +171,17 @@ impl Chip {
         Cow::Owned(effective)
     }
 
+    /// Cells as they conduct with all of the read voltage across them.
+    fn at_read_voltage(&self, curve: &CellCurve) -> Self {
+        let mut effective = self.clone();
+        for cells in effective.conductances_us.values_mut() {
+            cells.par_iter_mut().for_each(|us| {
+                *us = curve.chord_us(f64::from(*us), curve.read_v()) as f32;
+            });
+        }
+        effective
+    }
+
     /// The transfer matrix of a circuit, laid out as its PE; `None` if the chip
     /// lacks cells of it.
     fn solve(&self, circuit: &Circuit<'_>) -> Option<Vec<f32>> {
@@ -145,7 +199,11 @@ impl Chip {
         let cell = |input: usize, output: usize| f64::from(cells[input * n_outputs + output]);
         let outputs = circuit.outputs.iter().copied();
         let mut transfer = vec![0.0; cells.len()];
-        Network::new(self.pe, &self.wires, outputs, cell).solve(|input, output, us| {
+        let mut network = Network::new(self.pe, &self.wires, outputs, cell);
+        if let Some(curve) = &self.curve {
+            network = network.with_all_driven(curve);
+        }
+        network.solve(|input, output, us| {
             transfer[input * n_outputs + output] = us as f32;
         });
         Some(transfer)

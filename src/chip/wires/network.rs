@@ -2,7 +2,9 @@
 
 use super::PER_US;
 use super::line::Line;
+use super::operating::OperatingPoint;
 use super::ports::Ports;
+use crate::chip::curve::CellCurve;
 use crate::target::{Pe, Wires};
 
 /// A crossbar of the lines that carry current. Resistances are in 1/uS, so
@@ -11,16 +13,16 @@ use crate::target::{Pe, Wires};
 pub(super) struct Network {
     /// Input and output lines, by their number on the PE, from the driver and
     /// towards the sense amplifiers.
-    inputs: Vec<usize>,
-    outputs: Vec<usize>,
+    pub(super) inputs: Vec<usize>,
+    pub(super) outputs: Vec<usize>,
     /// Of an input line, up to each of its cells: from the driver, then from
     /// the cell before.
-    along_inputs: Vec<f64>,
+    pub(super) along_inputs: Vec<f64>,
     /// Of an output line, from each of its cells on: to the next cell, at last
     /// to virtual ground.
-    along_outputs: Vec<f64>,
+    pub(super) along_outputs: Vec<f64>,
     /// Conductances in uS, `[output line][input line]`.
-    cells: Vec<f64>,
+    pub(super) cells: Vec<f64>,
 }
 
 impl Network {
@@ -64,6 +66,14 @@ impl Network {
         let column = |&j: &usize| inputs.iter().map(move |&i| (i, j));
         let cells = outputs.iter().flat_map(column).map(|(i, j)| cell(i, j)).collect();
         Self { inputs, outputs, along_inputs, along_outputs, cells }
+    }
+
+    /// The same with cells as conductive as they are with every input line
+    /// driven.
+    pub(super) fn with_all_driven(mut self, curve: &CellCurve) -> Self {
+        let driven = vec![true; self.inputs.len()];
+        self.cells = OperatingPoint::new(&self, curve, &driven).chords_us;
+        self
     }
 
     /// Gives the transfer matrix, one value after the other: input line, output
