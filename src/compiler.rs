@@ -16,7 +16,7 @@ use crate::refine::{self, LayerGain, RefineError};
 use crate::runtime::digital::{Cut, Value};
 use crate::runtime::{self, RunError};
 use crate::schedule::{self, ExecutionPlan, PlanFault, PlanParts};
-use crate::target::Target;
+use crate::target::{AdcRange, Target};
 use crate::tensor::Tensor;
 
 /// What may be chosen about a compilation.
@@ -28,6 +28,9 @@ pub struct CompileOptions {
     pub mapping: MappingOptions,
     /// What replicas are chosen for; without it, as `mapping` says.
     pub optimize: Option<Goal>,
+    /// How far levels, codes and conversions reach beyond what is known of
+    /// weights and activations, for a chip that is to be trained; as a factor.
+    pub room: Option<f32>,
 }
 
 /// What a compilation leaves: the plan, and what it was made from.
@@ -115,6 +118,9 @@ pub fn compile(
         }
         WeightRule::PerColumn | WeightRule::Plain => Vec::new(),
     };
+    if let Some(room) = options.room {
+        quantize::widen(graph, &mut quantized, room);
+    }
     // Where each integer sits decides which currents meet on a line ...
     let slices = quantize::slices(graph, &quantized);
     let placing = MappingOptions { slices, ..options.mapping.clone() };
@@ -127,7 +133,11 @@ pub fn compile(
         None => mapping::map(graph, target, &placing)?,
     };
     // ... and so over which range its ADC converts.
-    let adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;
+    let mut adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;
+    if let (Some(room), AdcRange::Calibrated) = (options.room, target.readout.adc_range) {
+        // Levels are smaller by as much as they have room.
+        adc.iter_mut().for_each(|adc| adc.step_us *= f64::from(room));
+    }
     // Last, when everything happens.
     let parts = PlanParts { graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule::schedule(parts, target);

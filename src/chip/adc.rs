@@ -130,7 +130,7 @@ fn code_limits(bits: u8, subtract: Subtract) -> (i32, i32) {
 }
 
 /// The setting that needs no data: worst case, or one level a code.
-fn fixed_setting(tile: &WeightTile, target: &Target) -> AdcSetting {
+pub(super) fn fixed_setting(tile: &WeightTile, target: &Target) -> AdcSetting {
     let (cell, subtract) = (&target.cell, target.readout.subtract);
     let worst_us = f64::from(tile.n_inputs())
         * match subtract {
@@ -153,8 +153,7 @@ fn fixed_setting(tile: &WeightTile, target: &Target) -> AdcSetting {
     AdcSetting { step_us, min_code, max_code }
 }
 
-/// The range of least squared error of what is summed up: an error in plane k
-/// weighs 2^k, so its square 4^k.
+/// The setting for the vectors that drive a tile of the plan.
 fn calibrated(
     plan: &ExecutionPlan,
     id: WeightTileId,
@@ -173,14 +172,40 @@ fn calibrated(
         .clone()
         .flat_map(|group| place.rows.clone().map(move |row| group as usize * n_rows + row as usize))
         .collect();
-    let mut histograms = vec![Histogram::default(); usize::from(layer.coding.bits)];
-    let mut scratch = Scratch::default();
-    let mut driven = vec![0; lines.len()];
-    for vector in codes.chunks_exact(length).take(n_vectors) {
-        for (code, &line) in driven.iter_mut().zip(&lines) {
-            *code = vector[line];
+    let vectors = codes.chunks_exact(length).take(n_vectors);
+    let driven = vectors.map(|vector| lines.iter().map(|&line| vector[line]).collect());
+    of_vectors(kernel, driven, layer.coding.bits, full_scale)
+}
+
+/// The setting for a tile of a chip that vectors of codes drive,
+/// `[vector][line]`.
+pub(super) fn seen_setting(
+    (chip, place): (&Chip, &WeightTile),
+    subtract: Subtract,
+    (codes, bits): (&[u16], u8),
+    full_scale: AdcSetting,
+) -> AdcSetting {
+    match TileKernel::finest(chip, place, &full_scale, subtract) {
+        Some(kernel) => {
+            let vectors = codes.chunks_exact(kernel.n_inputs().max(1)).map(<[u16]>::to_vec);
+            of_vectors(&kernel, vectors, bits, full_scale)
         }
-        kernel.currents(&driven, layer.coding.bits, &mut scratch, |bit, currents| {
+        None => full_scale,
+    }
+}
+
+/// The range of least squared error of what is summed up: an error in plane k
+/// weighs 2^k, so its square 4^k.
+fn of_vectors(
+    kernel: &TileKernel,
+    vectors: impl Iterator<Item = Vec<u16>>,
+    bits: u8,
+    full_scale: AdcSetting,
+) -> AdcSetting {
+    let mut histograms = vec![Histogram::default(); usize::from(bits)];
+    let mut scratch = Scratch::default();
+    for driven in vectors {
+        kernel.currents(&driven, bits, &mut scratch, |bit, currents| {
             histograms[bit].add(currents);
         });
     }

@@ -16,6 +16,7 @@
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
 //! | `converters` | ADCs that differ from each other, measured and corrected |
+//! | `transposed` | arrays read the other way round |
 //! | `adc` | from currents to codes, and over which range |
 
 mod adc;
@@ -29,6 +30,7 @@ mod noise;
 mod programmed;
 mod programming;
 mod random;
+mod transposed;
 pub mod wires;
 
 pub use adc::{AdcError, settings};
@@ -47,6 +49,8 @@ pub use programming::{
     CellChange, CellChanges, Forecast, HeldCell, PairGoal, PairOptions, PairWriter, PeBench,
     ProgramError, ProgramOptions, Rewriter, pair_writer, program, write,
 };
+
+pub use transposed::{transposed_setting, transposed_tile};
 
 use std::collections::BTreeMap;
 

@@ -93,6 +93,7 @@ impl Compile {
             data: None,
             measures: false,
             adapts: false,
+            fresh: None,
             out: self.out.as_deref(),
         }
         .compile_only()?;

@@ -112,6 +112,7 @@ impl Eval {
             data: Some(&self.data),
             measures: true,
             adapts: self.making.knowing.looks_at_inputs(),
+            fresh: None,
             out: None,
         }
         .prepare()?;

@@ -188,6 +188,7 @@ impl Explore {
             data: self.data.as_deref(),
             measures: true,
             adapts: false,
+            fresh: None,
             out: None,
         };
         let ready = request.ready()?;

@@ -18,6 +18,7 @@
 //! | `files`, `output` | reading; writing whole files or none |
 //! | `error`, `render`, `crash` | what goes wrong, how it is said, bugs of ohmc |
 //! | `points`, `picture` | what was found at each point of an exploration: kept, tabled, drawn |
+//! | `training` | a chip trained, whichever command asks for it |
 //! | `tuned`, `curves` | what a training came to, told and drawn |
 //! | `progress` | bars, for work that takes longer than a second |
 //!
@@ -57,6 +58,8 @@ mod samples;
 mod score;
 mod source;
 mod targets;
+mod train;
+mod training;
 mod tune;
 mod tuned;
 
@@ -86,6 +89,7 @@ Examples:
   ohmc program mcnn.plan -o mcnn.chip
   ohmc report mcnn.chip
   ohmc tune mcnn.chip --data MNIST -o tuned.chip
+  ohmc train models/mcnn.onnx --target ideal --random --data MNIST -o trained.chip
   ohmc targets yao2020-chip > my-chip.yaml
 
 `ohmc COMMAND --help` tells more about each command.";
@@ -99,6 +103,7 @@ enum Command {
     Eval(eval::Eval),
     Explore(explore::Explore),
     Tune(tune::Tune),
+    Train(train::Train),
     Targets(targets::Targets),
     Completions(completions::Completions),
 }
@@ -130,6 +135,7 @@ impl Command {
             Self::Eval(command) => command.execute(),
             Self::Explore(command) => command.execute(),
             Self::Tune(command) => command.execute(),
+            Self::Train(command) => command.execute(),
             Self::Targets(command) => command.execute(),
             Self::Completions(command) => command.execute(),
         }

@@ -49,8 +49,19 @@ pub struct Request<'a> {
     /// Whether a plan is programmed by what is known of its inputs: then it
     /// may be calibrated too.
     pub adapts: bool,
+    /// What a training asks of the compilation.
+    pub fresh: Option<Fresh>,
     /// Where the command's result goes.
     pub out: Option<&'a Path>,
+}
+
+/// What a training asks of the compilation of a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh {
+    /// Seed of weights that are drawn, in place of the model's.
+    pub random: Option<u64>,
+    /// How far all ranges reach beyond what is known.
+    pub room: f32,
 }
 
 /// A compiled model, ready for use.
@@ -100,6 +111,8 @@ pub struct Ready {
     pub calibration: Calibration,
     /// Where its weights are to go.
     pub mapping: MappingOptions,
+    /// How far all ranges reach beyond what is known.
+    pub room: Option<f32>,
 }
 
 impl<'a> Request<'a> {
@@ -263,7 +276,11 @@ impl<'a> Request<'a> {
         preprocess.check().map_err(DataError::from)?;
         let options = self.compilation.frontend();
         let reading = Progress::start("reading the model", None);
-        let (model_files, source) = ModelSource::read_first(self.file)?;
+        let (mut model_files, mut source) = ModelSource::read_first(self.file)?;
+        if let Some(seed) = self.fresh.and_then(|fresh| fresh.random) {
+            model_files = frontend::redraw(&model_files, seed, &file)?.files;
+            source = ModelSource::Held(model_files.clone());
+        }
         let decoded = Decoded::new(&model_files, &file)?;
         drop(model_files);
         let model = decoded.model(&options)?;
@@ -285,7 +302,8 @@ impl<'a> Request<'a> {
             measures: self.measures,
         }
         .calibration()?;
-        Ok(Ready { file, source, options, model, items, preprocess, calibration, mapping })
+        let room = self.fresh.map(|fresh| fresh.room);
+        Ok(Ready { file, source, options, model, items, preprocess, calibration, mapping, room })
     }
 
     fn mapping_options(self) -> Result<MappingOptions, CliError> {
@@ -315,6 +333,7 @@ impl Ready {
             quantize: compilation.quantize(),
             mapping: self.mapping.clone(),
             optimize: compilation.optimize.map(Into::into),
+            room: self.room,
         };
         let Self { model, calibration, .. } = self;
         let wrong = |error| CliError::Compile {

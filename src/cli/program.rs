@@ -115,6 +115,7 @@ impl Program {
             data: None,
             measures: false,
             adapts: self.knowing.looks_at_inputs(),
+            fresh: None,
             out: self.out.as_deref(),
         }
         .prepare()?;

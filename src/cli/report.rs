@@ -79,6 +79,7 @@ impl Report {
             data: None,
             measures: false,
             adapts: false,
+            fresh: None,
             out: None,
         }
         .prepare()?;

@@ -95,6 +95,7 @@ impl Run {
             data: Some(&self.input),
             measures: false,
             adapts: self.making.knowing.looks_at_inputs(),
+            fresh: None,
             out: self.out.as_deref(),
         }
         .prepare()?;

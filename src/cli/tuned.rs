@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ohmc::chip::Work;
 use ohmc::target::Target;
-use ohmc::tuning::{Corrected, Score, Session, Update, Wear};
+use ohmc::tuning::{Backward, Corrected, Reads, Score, Session, Transfer, TuneOptions, Update, Wear};
 use serde_json::{Value, json};
 
 /// A training that is done.
@@ -13,6 +13,8 @@ pub struct Training<'a> {
     pub file: &'a str,
     /// The target.
     pub target: &'a Target,
+    /// What making the chip took, where it was made for this.
+    pub made: Option<Work>,
     /// On the samples that it was tuned on, before and after.
     pub before: Score,
     /// See `before`.
@@ -57,7 +59,11 @@ impl Training<'_> {
         if options.randomised > 0.0 {
             line("randomised", format!("{:.1} % of all weights", 100.0 * options.randomised));
         }
-        line("rule", rule(options.update, options.carry));
+        line("rule", rule(options));
+        if options.backward == Backward::Arrays {
+            let Reads { waves, conversions } = session.reads();
+            line("errors", format!("by {waves} transposed waves, {conversions} conversions"));
+        }
         let both = |a: &Score, b: &Score| {
             format!(
                 "{:.2} % -> {:.2} %, loss {:.4} -> {:.4}",
@@ -70,6 +76,17 @@ impl Training<'_> {
         line("samples right", both(before, after));
         if let [first, .., last] = session.looks() {
             line("held out right", both(&first.score, &last.score));
+        }
+        if let Some(made) = &self.made {
+            line(
+                "made by",
+                format!(
+                    "{} pulses, {:.3} nJ, {:.1} us",
+                    made.forming_pulses + made.set_pulses + made.reset_pulses,
+                    made.energy_pj / 1e3,
+                    made.busy_ns / 1e3
+                ),
+            );
         }
         let n_changes: u64 = session.batches().iter().map(|batch| batch.n_cells).sum();
         line(
@@ -100,7 +117,15 @@ impl Training<'_> {
             "samples": session.n_tuned(),
             "held_out_samples": options.n_held_out,
             "rate": options.rate,
-            "update": rule(options.update, options.carry),
+            "momentum": options.momentum,
+            "update": rule(options),
+            "backward": match options.backward {
+                Backward::Digital => "digital",
+                Backward::Arrays => "arrays",
+            },
+            "transposed_waves": session.reads().waves,
+            "transposed_conversions": session.reads().conversions,
+            "programming": self.made.as_ref().map(work),
             "randomised": options.randomised,
             "stopped": session.is_stopped(),
             "before": score(&self.before),
@@ -138,15 +163,24 @@ impl Training<'_> {
     }
 }
 
-fn rule(update: Update, carry: bool) -> String {
-    let kept = if carry { "smaller ones kept" } else { "smaller ones forgotten" };
-    match update {
+fn rule(options: &TuneOptions) -> String {
+    let kept = if options.carry { "smaller ones kept" } else { "smaller ones forgotten" };
+    let rule = match options.update {
         Update::Threshold { least_us } => {
             format!("changes of at least {least_us} uS written closed loop, {kept}")
         }
         Update::Sign { above_us } => {
             format!("one pulse for changes above {above_us} uS, {kept}")
         }
+        Update::Transfer(Transfer { above_us, every, share, least_us }) => format!(
+            "one pulse on a second array for changes above {above_us} uS, {kept}; every {every} \
+             batches a line of it is read, and {share} of it gives the weights a pulse above \
+             {least_us} uS"
+        ),
+    };
+    match options.momentum {
+        0.0 => rule,
+        momentum => format!("{rule}, momentum {momentum}"),
     }
 }
 

@@ -3,11 +3,14 @@
 //!
 //! ```text
 //! tuning.json                 which training it is, how far, what PEs took
-//! batches/counts.npy          u64 [batch][samples, right, cells, SET, RESET, readings]
+//! batches/counts.npy          u64 [batch][samples, right, cells, SET, RESET, readings,
+//!                             transposed waves, their conversions]
 //! batches/sums.npy            f64 [batch][loss, pJ, ns]
 //! looks/counts.npy            u64 [look][batches before, samples, right]
 //! looks/losses.npy            f64 [look]
 //! wanted/layer3.npy           f64, changes not made yet, in levels
+//! velocity/layer3.npy         f64, steps wanted so far, in levels; with momentum
+//! fast/...                    the same of a second array, where there is one
 //! cells/written_us/pe5.npy    as in a `.chip`, of PEs with tuned cells; also
 //!                             relaxed_us, pulses, states, and targets in levels
 //! ```
@@ -29,7 +32,7 @@ use super::{Flaw, FormatError, json};
 use crate::chip::{CellState, PeCells, Work};
 use crate::entity::{LayerId, PeId};
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::tuning::{BatchPoint, HeldOut, Score, TuneState};
+use crate::tuning::{BatchPoint, FastState, HeldOut, Reads, Score, TuneState, n_wanted};
 
 const BATCH_COUNTS: &str = "batches/counts.npy";
 const BATCH_SUMS: &str = "batches/sums.npy";
@@ -45,6 +48,15 @@ struct TuningForm {
     looks: usize,
     layers: Vec<LayerForm>,
     pes: Vec<PeForm>,
+    fast: Option<FastForm>,
+}
+
+/// A second array that gradients go to first.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FastForm {
+    layers: Vec<LayerForm>,
+    pes: Vec<PeForm>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +64,7 @@ struct TuningForm {
 struct LayerForm {
     id: Id<LayerId>,
     weights: usize,
+    momentum: bool,
 }
 
 /// The file's bytes: the same for the same state. `belongs_to` tells one
@@ -66,26 +79,40 @@ pub fn write_tuning(
     belongs_to: &str,
 ) -> Result<Vec<u8>, FormatError> {
     let kind = Kind::Tuning;
-    let layer =
-        |(&id, wanted): (&LayerId, &Vec<f64>)| LayerForm { id: Id(id), weights: wanted.len() };
+    let layers = |wanted: &BTreeMap<LayerId, Vec<f64>>, velocity: &BTreeMap<LayerId, Vec<f64>>| {
+        let layer = |(&id, wanted): (&LayerId, &Vec<f64>)| LayerForm {
+            id: Id(id),
+            weights: wanted.len(),
+            momentum: velocity.contains_key(&id),
+        };
+        wanted.iter().map(layer).collect()
+    };
+    let pe = |(&id, cells): (&PeId, &PeCells)| PeForm::of(id, &cells.work);
+    let fast = state.fast.as_ref().map(|fast| FastForm {
+        layers: layers(&fast.wanted, &fast.velocity),
+        pes: fast.pes.iter().map(pe).collect(),
+    });
     let form = TuningForm {
         belongs_to: belongs_to.to_string(),
         batches: state.batches.len(),
         looks: state.looks.len(),
-        layers: state.wanted.iter().map(layer).collect(),
+        layers: layers(&state.wanted, &state.velocity),
         pes: state.pes.iter().map(|(&id, (cells, _))| PeForm::of(id, &cells.work)).collect(),
+        fast,
     };
     let text = json::text(&form).map_err(|reason| FormatError::Write { kind, reason })?;
     let mut archive = ArchiveWriter::new(kind);
     archive.add(kind.document(), move |writer| writer.write_all(text.as_bytes()));
     archive.add(BATCH_COUNTS, move |writer| {
         let counts = |batch: &BatchPoint| {
-            let BatchPoint { score, n_cells, work } = batch;
+            let BatchPoint { score, n_cells, work, reads } = batch;
             let Work { set_pulses, reset_pulses, verify_reads, .. } = *work;
-            [score.n, score.n_right, *n_cells, set_pulses, reset_pulses, verify_reads]
+            let (n, n_right) = (score.n, score.n_right);
+            let Reads { waves, conversions } = *reads;
+            [n, n_right, *n_cells, set_pulses, reset_pulses, verify_reads, waves, conversions]
         };
         let counts: Vec<u64> = state.batches.iter().flat_map(counts).collect();
-        write_array(writer, &[state.batches.len(), 6], &counts)
+        write_array(writer, &[state.batches.len(), 8], &counts)
     });
     archive.add(BATCH_SUMS, move |writer| {
         let sums =
@@ -107,26 +134,53 @@ pub fn write_tuning(
             write_array(writer, &[wanted.len()], wanted)
         });
     }
+    for (id, velocity) in &state.velocity {
+        archive.add_stored_by(format!("velocity/{id}.npy"), move |writer| {
+            write_array(writer, &[velocity.len()], velocity)
+        });
+    }
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     for (&id, (cells, targets)) in &state.pes {
-        for (what, values) in [("written_us", &cells.written_us), ("relaxed_us", &cells.relaxed_us)]
-        {
-            archive.add_stored_by(entry(what, id), move |w| write_array(w, &shape, values));
-        }
-        archive.add_stored_by(entry("targets", id), move |writer| {
+        archive.add_stored_by(entry("cells/targets", id), move |writer| {
             write_array(writer, &shape, &targets.levels.to_vec())
         });
-        archive.add(entry("pulses", id), move |w| write_array(w, &shape, &cells.pulses));
-        archive.add(entry("states", id), move |writer| {
-            let codes: Vec<u8> = cells.states.iter().map(|state| state.code()).collect();
-            write_array(writer, &shape, &codes)
-        });
+        add_cells(&mut archive, "cells", (id, cells), shape);
+    }
+    if let Some(fast) = &state.fast {
+        for (what, values) in [("wanted", &fast.wanted), ("velocity", &fast.velocity)] {
+            for (id, values) in values {
+                archive.add_stored_by(format!("fast/{what}/{id}.npy"), move |writer| {
+                    write_array(writer, &[values.len()], values)
+                });
+            }
+        }
+        for (&id, cells) in &fast.pes {
+            add_cells(&mut archive, "fast/cells", (id, cells), shape);
+        }
     }
     archive.finish()
 }
 
+/// Adds what the cells of a PE hold.
+fn add_cells<'a>(
+    archive: &mut ArchiveWriter<'a>,
+    folder: &str,
+    (id, cells): (PeId, &'a PeCells),
+    shape: [usize; 2],
+) {
+    let entry = |what: &str| entry(&format!("{folder}/{what}"), id);
+    for (what, values) in [("written_us", &cells.written_us), ("relaxed_us", &cells.relaxed_us)] {
+        archive.add_stored_by(entry(what), move |w| write_array(w, &shape, values));
+    }
+    archive.add(entry("pulses"), move |w| write_array(w, &shape, &cells.pulses));
+    archive.add(entry("states"), move |writer| {
+        let codes: Vec<u8> = cells.states.iter().map(|state| state.code()).collect();
+        write_array(writer, &shape, &codes)
+    });
+}
+
 fn entry(what: &str, pe: PeId) -> String {
-    format!("cells/{what}/{pe}.npy")
+    format!("{what}/{pe}.npy")
 }
 
 /// Reads a state; `file` is its name for messages, `plan` that of the chip that
@@ -152,9 +206,9 @@ pub fn read_tuning(
     if form.belongs_to != belongs_to {
         return Err(FormatError::OtherTuning { file: file.to_string() });
     }
-    let counts: Vec<u64> = archive.read_array(BATCH_COUNTS, &[form.batches, 6])?;
+    let counts: Vec<u64> = archive.read_array(BATCH_COUNTS, &[form.batches, 8])?;
     let sums: Vec<f64> = archive.read_array(BATCH_SUMS, &[form.batches, 3])?;
-    let batches = counts.chunks_exact(6).zip(sums.chunks_exact(3)).map(|(counts, sums)| {
+    let batches = counts.chunks_exact(8).zip(sums.chunks_exact(3)).map(|(counts, sums)| {
         let work = Work {
             forming_pulses: 0,
             set_pulses: counts[3],
@@ -164,7 +218,12 @@ pub fn read_tuning(
             busy_ns: sums[2],
         };
         let score = Score { n: counts[0], n_right: counts[1], loss: sums[0] };
-        BatchPoint { score, n_cells: counts[2], work }
+        BatchPoint {
+            score,
+            n_cells: counts[2],
+            work,
+            reads: Reads { waves: counts[6], conversions: counts[7] },
+        }
     });
     let batches = batches.collect();
     let counts: Vec<u64> = archive.read_array(LOOK_COUNTS, &[form.looks, 3])?;
@@ -175,33 +234,30 @@ pub fn read_tuning(
     });
     let looks = looks.collect();
     let mut flaws = Vec::new();
-    let mut wanted = BTreeMap::new();
-    for LayerForm { id, weights } in &form.layers {
-        let own = archive.read_array(&format!("wanted/{}.npy", id.0), &[*weights])?;
-        let there = plan.layers.get(&id.0).is_some_and(|layer| layer.levels.len() == *weights);
-        if !there || own.iter().any(|change: &f64| !change.is_finite()) {
-            flaws.push(Flaw::entry(format!("wanted/{}.npy", id.0), "no changes of this plan"));
+    let (mut wanted, mut velocity) = (BTreeMap::new(), BTreeMap::new());
+    for LayerForm { id, weights, momentum } in &form.layers {
+        let there = plan.layers.get(&id.0).is_some_and(|layer| n_wanted(layer) == *weights);
+        let mut read = |what: &str| -> Result<Vec<f64>, FormatError> {
+            let entry = format!("{what}/{}.npy", id.0);
+            let own = archive.read_array(&entry, &[*weights])?;
+            if !there || own.iter().any(|change: &f64| !change.is_finite()) {
+                flaws.push(Flaw::entry(entry, "no changes of this plan"));
+            }
+            Ok(own)
+        };
+        wanted.insert(id.0, read("wanted")?);
+        if *momentum {
+            velocity.insert(id.0, read("velocity")?);
         }
-        wanted.insert(id.0, own);
     }
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     let mut pes = BTreeMap::new();
     for pe in &form.pes {
         let id = pe.id.0;
-        let levels: Vec<f32> = archive.read_array(&entry("targets", id), &shape)?;
+        let levels: Vec<f32> = archive.read_array(&entry("cells/targets", id), &shape)?;
         let targets = PeTargets { levels: levels.into() };
-        let codes: Vec<u8> = archive.read_array(&entry("states", id), &shape)?;
-        let states: Option<Vec<_>> = codes.iter().map(|&code| CellState::from_code(code)).collect();
-        let Some(states) = states else {
-            flaws.push(Flaw::entry(entry("states", id), "a code that means no state"));
+        let Some(cells) = read_cells(&mut archive, "cells", pe, shape, &mut flaws)? else {
             continue;
-        };
-        let cells = PeCells {
-            written_us: archive.read_array(&entry("written_us", id), &shape)?,
-            relaxed_us: archive.read_array(&entry("relaxed_us", id), &shape)?,
-            pulses: archive.read_array(&entry("pulses", id), &shape)?,
-            states,
-            work: pe.work(),
         };
         flaws.extend(cell_flaws(id, &cells, &targets));
         let is_level = |level: &f32| level.is_nan() || (level.is_finite() && *level >= 0.0);
@@ -209,13 +265,79 @@ pub fn read_tuning(
             own.levels.iter().zip(targets.levels.iter()).all(|(a, b)| a.is_nan() == b.is_nan())
         });
         if !of_plan || !targets.levels.iter().all(is_level) {
-            flaws.push(Flaw::entry(entry("targets", id), "no targets of this plan"));
+            flaws.push(Flaw::entry(entry("cells/targets", id), "no targets of this plan"));
         }
         pes.insert(id, (cells, targets));
     }
+    let fast = match &form.fast {
+        None => None,
+        Some(form) => Some(read_fast(&mut archive, form, plan, shape, &mut flaws)?),
+    };
     if !flaws.is_empty() {
         return Err(invalid(flaws));
     }
     archive.finish()?;
-    Ok(TuneState { batches, looks, pes, wanted })
+    Ok(TuneState { batches, looks, pes, wanted, velocity, fast })
+}
+
+/// Reads a fast array.
+fn read_fast(
+    archive: &mut ArchiveReader<Cursor<&[u8]>>,
+    form: &FastForm,
+    plan: &ExecutionPlan,
+    shape: [usize; 2],
+    flaws: &mut Vec<Flaw>,
+) -> Result<FastState, FormatError> {
+    let mut fast = FastState::default();
+    for LayerForm { id, weights, momentum } in &form.layers {
+        let there = plan.layers.get(&id.0).is_some_and(|layer| n_wanted(layer) == *weights);
+        let mut read = |what: &str| -> Result<Vec<f64>, FormatError> {
+            let entry = format!("fast/{what}/{}.npy", id.0);
+            let own = archive.read_array(&entry, &[*weights])?;
+            if !there || own.iter().any(|change: &f64| !change.is_finite()) {
+                flaws.push(Flaw::entry(entry, "no changes of this plan"));
+            }
+            Ok(own)
+        };
+        fast.wanted.insert(id.0, read("wanted")?);
+        if *momentum {
+            fast.velocity.insert(id.0, read("velocity")?);
+        }
+    }
+    for pe in &form.pes {
+        if let Some(cells) = read_cells(archive, "fast/cells", pe, shape, flaws)? {
+            let held = cells.relaxed_us.iter().chain(&cells.written_us);
+            if !held.into_iter().all(|us| us.is_finite() && *us >= 0.0) {
+                let what = entry("fast/cells/relaxed_us", pe.id.0);
+                flaws.push(Flaw::entry(what, "conductances that no cell has"));
+            }
+            fast.pes.insert(pe.id.0, cells);
+        }
+    }
+    Ok(fast)
+}
+
+/// Reads what the cells of a PE hold; `None` where a code means no state, which
+/// is a flaw.
+fn read_cells(
+    archive: &mut ArchiveReader<Cursor<&[u8]>>,
+    folder: &str,
+    pe: &PeForm,
+    shape: [usize; 2],
+    flaws: &mut Vec<Flaw>,
+) -> Result<Option<PeCells>, FormatError> {
+    let entry = |what: &str| entry(&format!("{folder}/{what}"), pe.id.0);
+    let codes: Vec<u8> = archive.read_array(&entry("states"), &shape)?;
+    let states: Option<Vec<_>> = codes.iter().map(|&code| CellState::from_code(code)).collect();
+    let Some(states) = states else {
+        flaws.push(Flaw::entry(entry("states"), "a code that means no state"));
+        return Ok(None);
+    };
+    Ok(Some(PeCells {
+        written_us: archive.read_array(&entry("written_us"), &shape)?,
+        relaxed_us: archive.read_array(&entry("relaxed_us"), &shape)?,
+        pulses: archive.read_array(&entry("pulses"), &shape)?,
+        states,
+        work: pe.work(),
+    }))
 }

@@ -106,6 +106,11 @@ pub enum FrontendError {
         /// (group, row, column; a bias has no row) and its value.
         nodes: Vec<(String, usize, String, f32)>,
     },
+    /// Weights are to be drawn, and the model has none that could be.
+    NothingToDraw {
+        /// File.
+        file: String,
+    },
     /// The graph that was built breaks its own invariants.
     Verify {
         /// File.
@@ -201,6 +206,12 @@ impl Explain for FrontendError {
                         .help("a cell cannot hold them: train or export the model again")
                 })
                 .collect(),
+            Self::NothingToDraw { file } => vec![
+                Diagnostic::error(format!("`{file}` has no weights that could be drawn"))
+                    .at(file, "")
+                    .note("those of Conv, ConvTranspose, Gemm and MatMul in 32 bits are")
+                    .help("leave `--random` out, to train from the weights that it has"),
+            ],
             Self::Verify { file, faults } => faults
                 .iter()
                 .map(|fault| {

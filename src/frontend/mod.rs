@@ -25,11 +25,13 @@ mod names;
 mod product;
 mod reach;
 mod read;
+mod redraw;
 mod shapes;
 mod wiring;
 
 pub use error::FrontendError;
 pub(crate) use guard::guarded;
+pub use redraw::{Redrawn, redraw};
 pub(crate) use shapes::BATCH;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,7 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 use super::convolution::Operands;
 use super::shapes::extent;
 use crate::graph::{
-    AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle, Weights, unflatten,
+    AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle, ProductAxes, Weights, unflatten,
 };
 
 /// The crossbar layer that a product is, or why it is none. `data_slot` is the
@@ -108,6 +108,22 @@ pub(super) fn crossbar(
         codes: None,
         matrix: None,
     })
+}
+
+/// The loops of a product of two tensors; `None` where it has other operands,
+/// or walks an axis of one of them twice.
+pub(super) fn axes(einsum: &EinSum) -> Option<ProductAxes> {
+    let once = |axes: &TVec<usize>| match axes[..] {
+        [] => Some(None),
+        [axis] => Some(Some(axis)),
+        _ => None,
+    };
+    let mut loops = Vec::new();
+    for axis in einsum.axes.iter_all_axes() {
+        let [first, second] = &axis.inputs[..] else { return None };
+        loops.push([once(first)?, once(second)?, once(axis.outputs.first()?)?]);
+    }
+    (einsum.q_params.is_none()).then_some(ProductAxes { loops })
 }
 
 /// Axes in the order in which their loops are numbered: the open batch first,

@@ -34,7 +34,7 @@ pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, Fr
     Ok(proto)
 }
 
-fn decode(onnx: &[u8], file: &str) -> Result<pb::ModelProto, FrontendError> {
+pub(super) fn decode(onnx: &[u8], file: &str) -> Result<pb::ModelProto, FrontendError> {
     let not_onnx = |reason: String| FrontendError::NotOnnx {
         file: file.to_string(),
         n_bytes: onnx.len(),

@@ -71,6 +71,18 @@ pub struct DigitalLayer {
     /// What a result needs, one per axis of the output, which are those of
     /// every input; empty where it may need everything.
     pub reach: Vec<AxisReach>,
+    /// How a product of its two inputs runs over their axes; `None` for what is
+    /// no such product.
+    pub product: Option<ProductAxes>,
+}
+
+/// The loops of a product of two tensors: it sums, over loops that the result
+/// has no axis for, products of a value of either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductAxes {
+    /// For each loop the axis that it walks of the first input, of the second,
+    /// of the result; `None` where it walks none.
+    pub loops: Vec<[Option<usize>; 3]>,
 }
 
 /// Which indices along one axis of its inputs a result of a digital layer

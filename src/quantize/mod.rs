@@ -27,6 +27,7 @@ mod histogram;
 mod inputs;
 mod precision;
 mod print;
+mod room;
 mod slices;
 mod weights;
 
@@ -36,6 +37,7 @@ pub use histogram::Histogram;
 pub use inputs::{InputCoding, InputRule, RangeRule};
 pub use precision::{ByLayer, Precision};
 pub use print::layers_text;
+pub use room::widen;
 pub use slices::{Slicing, pair_max};
 pub(crate) use weights::nearest;
 pub use weights::{Corrections, WeightRule};

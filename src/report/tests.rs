@@ -257,7 +257,8 @@ fn graph_without_arrays() -> LayerGraph {
 }
 
 fn digital(op: &str, macs_per_input: u64, obstacle: Option<Obstacle>) -> LayerKind {
-    LayerKind::Digital(DigitalLayer { op: op.to_string(), macs_per_input, obstacle, reach: vec![] })
+    let op = op.to_string();
+    LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle, reach: vec![], product: None })
 }
 
 /// Layers one after the other, over tensors of these shapes and a batch axis.

@@ -24,6 +24,7 @@ impl From<TargetSpec> for Target {
             cell: Cell::from(&spec.cell),
             pe: Pe::from(&spec.pe),
             wires: Wires::from(&spec.pe),
+            transposed_reads: spec.pe.transposed_reads,
             readout: Readout::from(&spec.readout),
             chip: ChipSize::from(spec.chip),
             costs: spec.costs.as_ref().map(|costs| scaled(costs, &spec.readout)),

@@ -55,6 +55,8 @@ pub struct Target {
     pub pe: Pe,
     /// Resistance of its lines.
     pub wires: Wires,
+    /// Whether it can be read from its output lines to its input lines, too.
+    pub transposed_reads: bool,
     /// How inputs are driven and outputs converted.
     pub readout: Readout,
     /// What the chip has of them.

@@ -155,6 +155,15 @@ pub(super) struct PeSpec {
     /// It matters where wires have resistance only.
     #[serde(default)]
     pub idle_outputs: IdleOutputsSpec,
+    /// Whether arrays can be read the other way round, as training on them
+    /// does: codes on the output lines, currents sensed on the input lines with
+    /// the bits, the range and the errors of `readout`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub transposed_reads: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What becomes of output lines while others are read.

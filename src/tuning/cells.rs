@@ -14,13 +14,14 @@
 //!               up   RESET of the negative cell  down  RESET of the positive one
 //! ```
 //!
-//! Low conductances are preferred, since a reading's noise grows with them.
+//! Transfers between two arrays ([`super::transfer`]) end in pulses by the rule
+//! of signs. Low conductances are preferred, since a reading's noise grows with them.
 //! Weights in slices: the highest digit for which the change is worth a pulse
 //! takes it.
 
 use std::collections::BTreeMap;
 
-use super::Update;
+use super::{Transfer, Update};
 use crate::chip::{CellChange, CellChanges, Programmed};
 use crate::entity::{LayerId, PeId};
 use crate::mapping::WeightTile;
@@ -35,18 +36,30 @@ pub(super) struct Matrix {
     factors: Vec<f64>,
     n_rows: usize,
     n_columns: usize,
+    /// Weights of one replica.
+    n_weights: usize,
     /// Real value of a level, `[group][column]`.
     scales: Vec<f64>,
     /// Mean square of these.
     square: f64,
-    /// Changes wanted and not made yet, in levels, `[group][row][column]`.
+    /// Changes wanted and not made yet, in levels,
+    /// `[replica][group][row][column]`: each copy has cells of its own, and
+    /// wants what its own positions say.
     pub wanted: Vec<f64>,
+    /// Steps wanted so far, the older the less, laid out alike; empty without
+    /// momentum.
+    pub velocity: Vec<f64>,
 }
 
 /// Real value of a level of each column, `[group][column]`.
 pub(super) fn weight_scales(layer: &PlanLayer) -> Vec<f64> {
     let input = f64::from(layer.coding.scale);
     layer.column_scales.iter().map(|scale| scale / input).collect()
+}
+
+/// Weights of a layer, each as often as it has cells of its own.
+pub(crate) fn n_wanted(layer: &PlanLayer) -> usize {
+    layer.levels.len() * layer.n_replicas.max(1) as usize
 }
 
 impl Matrix {
@@ -60,9 +73,11 @@ impl Matrix {
             factors: (0..layer.n_slices()).map(|s| layer.slice_factor(s) as f64).collect(),
             n_rows: layer.nest.n_rows(),
             n_columns: layer.nest.n_columns(),
+            n_weights: layer.levels.len(),
             scales,
             square,
-            wanted: vec![0.0; layer.levels.len()],
+            wanted: vec![0.0; n_wanted(layer)],
+            velocity: Vec::new(),
         }
     }
 
@@ -71,20 +86,36 @@ impl Matrix {
     /// Columns have scales of their own, and what can be changed is
     /// conductances. The step is that of gradient descent on conductances, in
     /// proportion such that with one scale for all columns it is that of
-    /// gradient descent on weights, with this rate.
-    pub fn descend(&mut self, gradient: &[f64], rate: f64) {
+    /// gradient descent on weights, with this rate. With a momentum, that share
+    /// of the step before is taken once more.
+    pub fn descend(&mut self, gradient: &[f64], rate: f64, momentum: f64) {
         if self.square <= 0.0 {
             return;
         }
-        let n = self.n_columns;
-        for (row, (wanted, gradient)) in
-            self.wanted.chunks_exact_mut(n).zip(gradient.chunks_exact(n)).enumerate()
-        {
-            let scales = &self.scales[row / self.n_rows * n..];
-            for ((wanted, gradient), scale) in wanted.iter_mut().zip(gradient).zip(scales) {
-                *wanted -= rate * gradient * scale / self.square;
-            }
+        if momentum > 0.0 && self.velocity.is_empty() {
+            self.velocity = vec![0.0; self.wanted.len()];
         }
+        for (nth, (wanted, gradient)) in self.wanted.iter_mut().zip(gradient).enumerate() {
+            let column =
+                nth / (self.n_rows * self.n_columns) * self.n_columns + nth % self.n_columns;
+            let scale = self.scales[column % self.scales.len()];
+            let mut step = -rate * gradient * scale / self.square;
+            if let Some(velocity) = self.velocity.get_mut(nth) {
+                step += momentum * *velocity;
+                *velocity = step;
+            }
+            *wanted += step;
+        }
+    }
+
+    /// Where its cells are.
+    pub fn tiles(&self) -> &[WeightTile] {
+        &self.tiles
+    }
+
+    /// What a level in a tile counts in levels of the weight.
+    pub fn factor(&self, tile: &WeightTile) -> f64 {
+        self.factors.get(usize::from(tile.slice)).copied().unwrap_or(1.0)
     }
 
     /// PEs that have cells of it.
@@ -92,8 +123,8 @@ impl Matrix {
         self.tiles.iter().map(|tile| tile.pe)
     }
 
-    /// The weights that its cells stand for, of its first replica, as real
-    /// numbers.
+    /// The weights that its cells stand for, `[replica][group][row][column]`, as
+    /// real numbers.
     pub fn weights(
         &self,
         conductances_us: &BTreeMap<PeId, Vec<f32>>,
@@ -101,9 +132,9 @@ impl Matrix {
         level_us: f64,
     ) -> Vec<f32> {
         let mut weights = vec![0f64; self.wanted.len()];
-        for tile in self.tiles.iter().filter(|tile| tile.replica == 0) {
+        for tile in &self.tiles {
             let Some(cells) = conductances_us.get(&tile.pe) else { continue };
-            let factor = self.factors.get(usize::from(tile.slice)).copied().unwrap_or(1.0);
+            let factor = self.factor(tile);
             self.visit(tile, n_outputs, |weight, at| {
                 let us = f64::from(cells[at]) - f64::from(cells[at + 1]);
                 weights[weight] += factor * us / level_us;
@@ -112,7 +143,8 @@ impl Matrix {
         let column = |weight: usize| {
             weight / (self.n_rows * self.n_columns) * self.n_columns + weight % self.n_columns
         };
-        let real = |(weight, level): (usize, f64)| (level * self.scales[column(weight)]) as f32;
+        let n = self.scales.len().max(1);
+        let real = |(weight, level): (usize, f64)| (level * self.scales[column(weight) % n]) as f32;
         weights.into_iter().enumerate().map(real).collect()
     }
 
@@ -127,20 +159,15 @@ impl Matrix {
         changes: &mut CellChanges,
     ) {
         let level_us = plan.level_us;
-        let is_worth = |us: f64| match update {
+        let taken = self.taken(level_us, |us| match update {
             Update::Threshold { least_us } => us.abs() >= least_us && us != 0.0,
             Update::Sign { above_us } => us.abs() > above_us,
-        };
-        // The slice that takes the change of each weight, from the highest.
-        let slice = |wanted: &f64| {
-            let worth = |factor: &f64| is_worth(wanted * level_us / factor);
-            self.factors.iter().rposition(worth)
-        };
-        let taken: Vec<Option<usize>> = self.wanted.iter().map(slice).collect();
+            Update::Transfer(Transfer { least_us, .. }) => us.abs() > least_us,
+        });
         for tile in &self.tiles {
             let Some(cells) = programmed.pes.get(&tile.pe) else { continue };
             let own = usize::from(tile.slice);
-            let factor = self.factors.get(own).copied().unwrap_or(1.0);
+            let factor = self.factor(tile);
             let list = changes.entry(tile.pe).or_default();
             self.visit(tile, plan.pe.outputs as usize, |weight, at| {
                 if taken[weight] != Some(own) {
@@ -156,7 +183,7 @@ impl Matrix {
                             writes.filter_map(|(at, goal)| Some((at, CellChange::Write(goal?)))),
                         );
                     }
-                    Update::Sign { .. } => {
+                    Update::Sign { .. } | Update::Transfer(_) => {
                         let up = change_us > 0.0;
                         let positive = up == set_phase;
                         let at = if positive { at } else { at + 1 };
@@ -167,7 +194,45 @@ impl Matrix {
             });
         }
         changes.retain(|_, list| !list.is_empty());
-        for (wanted, taken) in self.wanted.iter_mut().zip(&taken) {
+        self.made(&taken, carry);
+    }
+
+    /// The same of an array whose negative cells are references: one pulse on
+    /// the positive cell, SET for a change upwards of more than so many uS and
+    /// RESET for one downwards.
+    pub fn pulses(
+        &mut self,
+        plan: &ExecutionPlan,
+        above_us: f64,
+        carry: bool,
+        changes: &mut CellChanges,
+    ) {
+        let taken = self.taken(plan.level_us, |us| us.abs() > above_us);
+        for tile in &self.tiles {
+            let list = changes.entry(tile.pe).or_default();
+            self.visit(tile, plan.pe.outputs as usize, |weight, at| {
+                if taken[weight] == Some(usize::from(tile.slice)) {
+                    let up = self.wanted[weight] > 0.0;
+                    list.push((at, if up { CellChange::Set } else { CellChange::Reset }));
+                }
+            });
+        }
+        changes.retain(|_, list| !list.is_empty());
+        self.made(&taken, carry);
+    }
+
+    /// The slice that takes the change of each weight, from the highest.
+    fn taken(&self, level_us: f64, is_worth: impl Fn(f64) -> bool) -> Vec<Option<usize>> {
+        let slice = |wanted: &f64| {
+            let worth = |factor: &f64| is_worth(wanted * level_us / factor);
+            self.factors.iter().rposition(worth)
+        };
+        self.wanted.iter().map(slice).collect()
+    }
+
+    /// Changes that were made are no longer wanted; `carry` keeps the others.
+    fn made(&mut self, taken: &[Option<usize>], carry: bool) {
+        for (wanted, taken) in self.wanted.iter_mut().zip(taken) {
             if taken.is_some() || !carry {
                 *wanted = 0.0;
             }
@@ -176,13 +241,14 @@ impl Matrix {
 
     /// Goes through the weights of a tile, each with the place of its positive
     /// cell in the PE; the negative one is the next.
-    fn visit(&self, tile: &WeightTile, n_outputs: usize, mut visit: impl FnMut(usize, usize)) {
+    pub fn visit(&self, tile: &WeightTile, n_outputs: usize, mut visit: impl FnMut(usize, usize)) {
         for group in tile.groups.clone() {
             for row in tile.rows.clone() {
                 for column in tile.columns.clone() {
                     let (input, positive, _) = ExecutionPlan::cells(tile, group, row, column);
                     let weight = (group as usize * self.n_rows + row as usize) * self.n_columns
                         + column as usize;
+                    let weight = tile.replica as usize * self.n_weights + weight;
                     visit(weight, input as usize * n_outputs + positive as usize);
                 }
             }

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use super::Layers;
 use super::error::TuneError;
 use crate::entity::{Entity, LayerId, StepId, TensorId};
 use crate::schedule::{ExecutionPlan, StepKind};
 
-/// The layers of these names, the last of the plan if there are none.
+/// The layers that are chosen.
 pub(super) fn layers(
     plan: &ExecutionPlan,
-    names: &[String],
+    chosen: &Layers,
 ) -> Result<BTreeSet<LayerId>, TuneError> {
     let last = plan.steps.values().rev().find_map(|step| match &step.kind {
         StepKind::Sum { layer, .. } => Some(*layer),
@@ -24,9 +25,10 @@ pub(super) fn layers(
             known: plan.layers.values().map(|layer| layer.name.clone()).collect(),
         })
     };
-    let chosen: BTreeSet<LayerId> = match names {
-        [] => BTreeSet::from([last]),
-        names => names.iter().map(find).collect::<Result<_, _>>()?,
+    let chosen: BTreeSet<LayerId> = match chosen {
+        Layers::Last => BTreeSet::from([last]),
+        Layers::All => plan.layers.keys().copied().collect(),
+        Layers::Named(names) => names.iter().map(find).collect::<Result<_, _>>()?,
     };
     for id in &chosen {
         let name = |id: &LayerId| plan.layers.get(id).map_or(String::new(), |l| l.name.clone());

@@ -50,6 +50,25 @@ pub enum TuneError {
         /// The target.
         target: String,
     },
+    /// Errors are to be carried back by arrays that are not read that way.
+    NoTransposedReads {
+        /// The target.
+        target: String,
+    },
+    /// A chip without as many PEs again for a fast array.
+    NoRoomForFast {
+        /// The target.
+        target: String,
+        /// PEs that weights and fast array take.
+        n_needed: u64,
+        /// PEs that there are.
+        n_pes: u32,
+    },
+    /// A fast array that cannot be written.
+    FastArray {
+        /// Why.
+        reason: String,
+    },
     /// A label beyond the scores.
     Label {
         /// Which sample, from 0.
@@ -111,11 +130,33 @@ impl Explain for TuneError {
             Self::NoPulses { target } => {
                 Diagnostic::error(format!("`{target}` does not say what a pulse does"))
                     .at(target, "`cell.pulses`")
-                    .note("`--update sign` gives cells one pulse each")
+                    .note("`--update sign` and `--update transfer` give cells one pulse each")
                     .help(
                         "take `--update threshold`, which writes cells to values, or a target \
                          that has `cell.pulses`",
                     )
+            }
+            Self::NoTransposedReads { target } => {
+                Diagnostic::error(format!("arrays of `{target}` are not read the other way round"))
+                    .at(target, "`pe.transposed_reads`")
+                    .note("errors go back through a layer as codes on its output lines")
+                    .help(
+                        "`--set pe.transposed_reads=true`, if the chip can do it, or `--backward \
+                         digital`, which reads the cells and multiplies beside the chip",
+                    )
+            }
+            Self::NoRoomForFast { target, n_needed, n_pes } => {
+                Diagnostic::error(format!(
+                    "weights and fast array take {n_needed} PEs, `{target}` has {n_pes}"
+                ))
+                .at(target, "`chip.pes`")
+                .note("`--update transfer` gives every PE of the weights another beside it")
+                .help("choose a larger target, train fewer layers, or another `--update`")
+            }
+            Self::FastArray { reason } => {
+                Diagnostic::error("the fast array cannot be written").note(reason.clone()).help(
+                    "raise `cell.verify_tolerance_us` or `cell.pulses.give_up_pulses`",
+                )
             }
             Self::Label { sample, label, n_classes } => Diagnostic::error(format!(
                 "sample {sample} has the label {label}, the model has {n_classes} classes"

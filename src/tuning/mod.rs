@@ -20,7 +20,9 @@
 //! | `loss` | softmax and cross-entropy |
 //! | `way` | from the scores back to the tuned layers |
 //! | `product`, `rules` | backward rules of crossbar layers, of digital ones |
+//! | `transposed` | errors carried back by the arrays themselves |
 //! | `cells` | from wanted changes of weights to pulses on cells |
+//! | `transfer` | a second array that gradients go to first |
 //! | `division` | which layers and steps have to do with tuned cells |
 //! | `tuner` | one batch: forward, backward, pulses |
 //! | `session` | all batches, held-out samples, when to stop; what it takes to go on later |
@@ -42,14 +44,19 @@ mod randomise;
 mod rules;
 mod samples;
 mod session;
+mod transfer;
+mod transposed;
 mod tuner;
 mod way;
 
 pub use calibrate::{Corrected, Matching, calibrate};
+pub(crate) use cells::n_wanted;
 pub use error::TuneError;
 pub use loss::Score;
 pub use samples::{Gathering, Samples, choose};
 pub use session::{BatchPoint, HeldOut, Session, TuneState, Wear};
+pub use transfer::FastState;
+pub use transposed::Reads;
 pub use tuner::Tuner;
 
 /// How wanted changes become pulses.
@@ -66,13 +73,57 @@ pub enum Update {
         /// The change of a pair above which it is given one, in uS.
         above_us: f64,
     },
+    /// Gradients give pulses to a second array, and what that holds is wanted of
+    /// the weights.
+    Transfer(Transfer),
+}
+
+/// How changes go over from a fast array to the weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transfer {
+    /// The change above which a cell of the fast array is given a pulse, in uS.
+    pub above_us: f64,
+    /// Batches after which a line of every tile of it is read.
+    pub every: u64,
+    /// Share of what is read that is wanted of the weights.
+    pub share: f64,
+    /// The change of a pair above which it is given a pulse, in uS.
+    pub least_us: f64,
+}
+
+/// What carries errors back through crossbar layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backward {
+    /// Products beside the chip, with what its cells are read to hold.
+    Digital,
+    /// The arrays, driven from their output lines.
+    Arrays,
+}
+
+/// Which layers are trained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layers {
+    /// The last one on the arrays.
+    Last,
+    /// Every one.
+    All,
+    /// Those of these names.
+    Named(Vec<String>),
 }
 
 /// How a chip is tuned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TuneOptions {
-    /// Names of the layers; the last one on the arrays if there are none.
-    pub layers: Vec<String>,
+    /// Layers whose cells are given pulses.
+    pub layers: Layers,
+    /// What carries errors back.
+    pub backward: Backward,
+    /// How far conversions of errors reach beyond those of the first batch, as
+    /// a factor.
+    pub room: f64,
+    /// Share of the step before that is taken once more with each step; kept
+    /// digitally.
+    pub momentum: f64,
     /// How wanted changes become pulses.
     pub update: Update,
     /// Changes too small for a pulse are kept digitally and added to those of
@@ -99,7 +150,10 @@ pub struct TuneOptions {
 impl Default for TuneOptions {
     fn default() -> Self {
         Self {
-            layers: Vec::new(),
+            layers: Layers::Last,
+            backward: Backward::Digital,
+            room: 1.0,
+            momentum: 0.0,
             // The change of the paper's first account.
             update: Update::Threshold { least_us: 1.5 },
             carry: true,

@@ -17,9 +17,10 @@
 //! where the second is a transposed reading of the same cells. Rounding to
 //! codes is passed as if it were not there, clipping lets nothing through.
 
+use crate::entity::LayerId;
 use crate::graph::{Extent, LoopNest, LoopRef, unflatten};
 use crate::quantize::InputCoding;
-use crate::schedule::PlanLayer;
+use crate::schedule::{ExecutionPlan, StepKind};
 
 /// Marks a row that lies in the padding.
 const PADDING: u32 = u32::MAX;
@@ -31,6 +32,8 @@ pub(super) struct Product {
     /// Where the value of each row lies in the input tensor of one sample,
     /// `[position][group][row]`.
     rows: Vec<u32>,
+    /// The replica that drives each position.
+    replicas: Vec<u32>,
     results: Results,
     n_groups: usize,
     n_rows: usize,
@@ -39,9 +42,14 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// A layer whose tensors have these extents; the error says why it cannot
-    /// be walked backwards.
-    pub fn new(layer: &PlanLayer, input: &[Extent], output: &[Extent]) -> Result<Self, String> {
+    /// A layer of a plan, whose tensors have these extents; the error says why
+    /// it cannot be walked backwards.
+    pub fn new(
+        plan: &ExecutionPlan,
+        id: LayerId,
+        (input, output): (&[Extent], &[Extent]),
+    ) -> Result<Self, String> {
+        let layer = plan.layers.get(&id).ok_or("the plan does not have it")?;
         let nest = &layer.nest;
         let results = Results::new(nest, output)?;
         let input = of_one(input)?;
@@ -64,11 +72,18 @@ impl Product {
         }
         let n_inputs = input.iter().product();
         let coding = layer.coding;
-        Ok(Self { coding, rows, results, n_groups, n_rows, n_columns, n_inputs })
+        let replicas = replicas(plan, id, n_positions);
+        Ok(Self { coding, rows, replicas, results, n_groups, n_rows, n_columns, n_inputs })
     }
 
-    /// Weights, `[group][row][column]`.
+    /// Weights of all replicas, `[replica][group][row][column]`.
     pub fn n_weights(&self) -> usize {
+        let n_replicas = self.replicas.iter().max().map_or(1, |&last| last as usize + 1);
+        n_replicas * self.of_replica()
+    }
+
+    /// Weights of one.
+    fn of_replica(&self) -> usize {
         self.n_groups * self.n_rows * self.n_columns
     }
 
@@ -88,8 +103,8 @@ impl Product {
     pub fn add_weights(&self, inputs: &[f32], results: &[f32], weights: &mut [f32]) {
         let driven = self.driven(inputs);
         let n = self.n_columns;
-        self.walk(results, |group, rows, results| {
-            let weights = &mut weights[group * self.n_rows * n..];
+        self.walk(results, |matrix, rows, results| {
+            let weights = &mut weights[matrix * self.n_rows * n..];
             for (&at, weights) in rows.iter().zip(weights.chunks_exact_mut(n)) {
                 let x = if at == PADDING { 0.0 } else { driven[at as usize] };
                 if x != 0.0 {
@@ -99,12 +114,12 @@ impl Product {
         });
     }
 
-    /// The gradient of one sample's inputs.
+    /// The gradient of one sample's inputs, by weights that are known.
     pub fn inputs(&self, inputs: &[f32], results: &[f32], weights: &[f32]) -> Vec<f32> {
         let mut gradient = vec![0.0; inputs.len()];
         let n = self.n_columns;
-        self.walk(results, |group, rows, results| {
-            let weights = &weights[group * self.n_rows * n..];
+        self.walk(results, |matrix, rows, results| {
+            let weights = &weights[matrix * self.n_rows * n..];
             for (&at, weights) in rows.iter().zip(weights.chunks_exact(n)) {
                 if at != PADDING {
                     let products = weights.iter().zip(results).map(|(w, y)| w * y);
@@ -112,6 +127,57 @@ impl Product {
                 }
             }
         });
+        self.hold(inputs, &mut gradient);
+        gradient
+    }
+
+    /// The gradient of one sample's inputs, by what a reading of the arrays says
+    /// of each position: from the gradients of its results, `[group][column]`,
+    /// to what these make of its inputs, `[group][row]`.
+    pub fn inputs_by(
+        &self,
+        inputs: &[f32],
+        results: &[f32],
+        mut read: impl FnMut(usize, u32, &[f32], &mut [f32]),
+    ) -> Vec<f32> {
+        let mut gradient = vec![0.0; inputs.len()];
+        let mut errors = vec![0.0; self.n_groups * self.n_columns];
+        let mut sums = vec![0.0; self.n_groups * self.n_rows];
+        let rows = self.rows.chunks_exact(sums.len().max(1));
+        let positions = self.results.positions.iter().zip(&self.replicas).zip(rows);
+        for (position, ((&start, &replica), rows)) in positions.enumerate() {
+            for (own, &at) in errors.iter_mut().zip(&self.results.columns) {
+                *own = results[(start + at) as usize];
+            }
+            if errors.iter().all(|&error| error == 0.0) {
+                continue;
+            }
+            read(position, replica, &errors, &mut sums);
+            for (&at, sum) in rows.iter().zip(&sums) {
+                if at != PADDING {
+                    gradient[at as usize] += sum;
+                }
+            }
+        }
+        self.hold(inputs, &mut gradient);
+        gradient
+    }
+
+    /// The gradients of results of positions that have any, `[group][column]`
+    /// of each, of a sample.
+    pub fn errors(&self, results: &[f32]) -> Vec<f32> {
+        let mut errors = Vec::new();
+        for &start in &self.results.positions {
+            let of = |&at: &u32| results[(start + at) as usize];
+            if self.results.columns.iter().any(|at| of(at) != 0.0) {
+                errors.extend(self.results.columns.iter().map(of));
+            }
+        }
+        errors
+    }
+
+    /// What is clipped lets nothing through.
+    fn hold(&self, inputs: &[f32], gradient: &mut [f32]) {
         let InputCoding { scale, zero_point, .. } = self.coding;
         let bound = |code: i32| (code - zero_point) as f32 * scale;
         let held = bound(self.coding.min_code())..=bound(self.coding.max_code());
@@ -120,26 +186,39 @@ impl Product {
                 *gradient = 0.0;
             }
         }
-        gradient
     }
 
-    /// Goes through positions and groups, each with where its rows lie and the
-    /// gradient of its results.
+    /// Goes through positions and groups, each with the number of its matrix,
+    /// `[replica][group]`, where its rows lie, and the gradient of its results.
     fn walk(&self, results: &[f32], mut visit: impl FnMut(usize, &[u32], &[f32])) {
         let mut own = vec![0.0; self.n_columns];
         let mut rows = self.rows.chunks_exact(self.n_rows);
-        for &start in &self.results.positions {
+        for (&start, &replica) in self.results.positions.iter().zip(&self.replicas) {
             for (group, columns) in self.results.columns.chunks_exact(self.n_columns).enumerate() {
                 let Some(rows) = rows.next() else { return };
                 for (own, &at) in own.iter_mut().zip(columns) {
                     *own = results[(start + at) as usize];
                 }
                 if own.iter().any(|&y| y != 0.0) {
-                    visit(group, rows, &own);
+                    visit(replica as usize * self.n_groups + group, rows, &own);
                 }
             }
         }
     }
+}
+
+/// The replica of a layer that drives each of its positions.
+fn replicas(plan: &ExecutionPlan, id: LayerId, n_positions: usize) -> Vec<u32> {
+    let mut replicas = vec![0; n_positions];
+    for step in plan.steps.values() {
+        let StepKind::Waves { layer, tiles, positions, .. } = &step.kind else { continue };
+        let own = tiles.first().and_then(|&tile| plan.tiles.get(tile));
+        if let Some(tile) = own.filter(|_| *layer == id) {
+            let positions = positions.start as usize..positions.end as usize;
+            replicas.get_mut(positions).into_iter().flatten().for_each(|r| *r = tile.place.replica);
+        }
+    }
+    replicas
 }
 
 /// Where a crossbar layer's results lie in the output tensor of one sample: of

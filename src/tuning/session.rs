@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::error::TuneError;
 use super::loss::Score;
 use super::samples::{Order, Samples};
+use super::transfer::FastState;
+use super::transposed::Reads;
 use super::tuner::{Tuned, Tuner};
 use crate::chip::{CellState, PeCells, Programmed, Work};
 use crate::entity::{LayerId, PeId};
@@ -23,6 +25,8 @@ pub struct BatchPoint {
     pub n_cells: u64,
     /// What these took.
     pub work: Work,
+    /// What errors took on their way back through arrays.
+    pub reads: Reads,
 }
 
 /// A look at the held-out samples.
@@ -46,6 +50,10 @@ pub struct TuneState {
     pub pes: BTreeMap<PeId, (PeCells, PeTargets)>,
     /// Changes wanted and not made yet, in levels, by layer.
     pub wanted: BTreeMap<LayerId, Vec<f64>>,
+    /// Steps wanted so far, in levels, by layer; none without momentum.
+    pub velocity: BTreeMap<LayerId, Vec<f64>>,
+    /// The fast array, where changes go over from one.
+    pub fast: Option<FastState>,
 }
 
 /// Pulses that cells were given since a chip was as it was.
@@ -83,6 +91,9 @@ impl<'a> Session<'a> {
         }
         let order = Order::new(n, n_held_out, options.n_batch, options.seed);
         tuner.fix(samples)?;
+        // By the chip as it is now, wherever a training goes on.
+        let first = order.clone().batch(0);
+        tuner.choose_ranges(samples, &first)?;
         let pes = tuner.pes();
         let own = tuner.programmed().pes.iter().filter(|(pe, _)| pes.contains(pe));
         let pulses = own.map(|(&pe, cells)| (pe, cells.pulses.clone())).collect();
@@ -120,8 +131,9 @@ impl<'a> Session<'a> {
     pub fn step(&mut self) -> Result<(), TuneError> {
         let number = self.batches.len() as u64;
         let chosen = self.order.batch(number);
-        let Tuned { score, n_cells, work } = self.tuner.tune(self.samples, &chosen, number)?;
-        self.batches.push(BatchPoint { score, n_cells, work });
+        let Tuned { score, n_cells, work, reads } =
+            self.tuner.tune(self.samples, &chosen, number)?;
+        self.batches.push(BatchPoint { score, n_cells, work, reads });
         let every = self.tuner.options().look_every.max(1);
         if (number + 1).is_multiple_of(every) || number + 1 == self.tuner.options().n_batches {
             self.look()?;
@@ -179,6 +191,13 @@ impl<'a> Session<'a> {
         all
     }
 
+    /// What errors took on their way back in all batches.
+    pub fn reads(&self) -> Reads {
+        let mut all = Reads::default();
+        self.batches.iter().for_each(|batch| all.add(&batch.reads));
+        all
+    }
+
     /// Pulses that cells were given so far.
     pub fn wear(&self) -> Wear {
         let mut wear = Wear::default();
@@ -205,6 +224,8 @@ impl<'a> Session<'a> {
             looks: self.looks.clone(),
             pes: pes.collect(),
             wanted: self.tuner.wanted(),
+            velocity: self.tuner.velocity(),
+            fast: self.tuner.fast(),
         }
     }
 
@@ -214,9 +235,8 @@ impl<'a> Session<'a> {
     ///
     /// The chip lacks cells of the plan.
     pub fn restore(&mut self, state: TuneState) -> Result<(), TuneError> {
-        let pes = state.pes.into_iter().map(|(pe, (cells, targets))| (pe, cells, targets));
-        self.tuner.restore(pes, &state.wanted)?;
-        (self.batches, self.looks) = (state.batches, state.looks);
+        (self.batches, self.looks) = (state.batches.clone(), state.looks.clone());
+        self.tuner.restore(state)?;
         Ok(())
     }
 

@@ -10,8 +10,11 @@ use super::error::TuneError;
 use super::loss::{Score, cross_entropy};
 use super::randomise::randomise;
 use super::samples::Samples;
-use super::way::{Gradients, Way};
-use super::{TuneOptions, Update};
+use super::session::TuneState;
+use super::transfer::{Fast, FastState};
+use super::transposed::{Reads, Transposed};
+use super::way::{Carried, Carrier, Way};
+use super::{Backward, TuneOptions, Update};
 use crate::chip::{CellChange, CellChanges, Chip, Conditions, Programmed, Rewriter, Work};
 use crate::entity::{LayerId, PeId, TensorId};
 use crate::frontend::Model;
@@ -38,6 +41,10 @@ pub struct Tuner<'a> {
     matrices: BTreeMap<LayerId, Matrix>,
     /// Crossbar layers that gradients pass; their weights are read backwards.
     passed: BTreeMap<LayerId, Matrix>,
+    /// The arrays of these, where they carry errors back themselves.
+    transposed: Option<Transposed<'a>>,
+    /// The array that gradients go to first, by the rule of transfers.
+    fast: Option<Fast<'a>>,
     /// Steps before this one have nothing to do with cells that are tuned.
     first_step: usize,
     /// Tensors that steps before it hand to those from it on.
@@ -62,6 +69,8 @@ pub(super) struct Tuned {
     pub n_cells: u64,
     /// What these took.
     pub work: Work,
+    /// What errors took on their way back.
+    pub reads: Reads,
 }
 
 impl<'a> Tuner<'a> {
@@ -79,8 +88,12 @@ impl<'a> Tuner<'a> {
     ) -> Result<Self, TuneError> {
         let tuned = layers(plan, &options.layers)?;
         let rewriter = Rewriter::new(target);
-        if matches!(options.update, Update::Sign { .. }) && !rewriter.has_pulses() {
+        let single = matches!(options.update, Update::Sign { .. } | Update::Transfer(_));
+        if single && !rewriter.has_pulses() {
             return Err(TuneError::NoPulses { target: target.name.clone() });
+        }
+        if options.backward == Backward::Arrays && !target.transposed_reads {
+            return Err(TuneError::NoTransposedReads { target: target.name.clone() });
         }
         let way = Way::new(plan, model, &tuned)?;
         let mut targets = plan.targets.clone();
@@ -93,9 +106,23 @@ impl<'a> Tuner<'a> {
         let executor = Executor::new(plan, model, &chip)?;
         let matrix = |&id: &LayerId| Some((id, Matrix::new(plan, id, plan.layers.get(&id)?)));
         let first_step = first_step(plan, &tuned);
+        let matrices: BTreeMap<LayerId, Matrix> = tuned.iter().filter_map(matrix).collect();
+        let fast = match options.update {
+            Update::Transfer(how) => {
+                Some(Fast::new(plan, target, &rewriter, &matrices, (how, &options))?)
+            }
+            Update::Threshold { .. } | Update::Sign { .. } => None,
+        };
         Ok(Self {
-            matrices: tuned.iter().filter_map(matrix).collect(),
+            matrices,
+            fast,
             passed: way.passed().iter().filter_map(matrix).collect(),
+            transposed: match options.backward {
+                Backward::Digital => None,
+                Backward::Arrays => {
+                    Some(Transposed::new(plan, target, &way.passed(), options.seed))
+                }
+            },
             boundary: boundary(plan, first_step, &way.kept),
             first_step,
             plan,
@@ -148,13 +175,24 @@ impl<'a> Tuner<'a> {
         self.matrices.iter().map(|(&id, matrix)| (id, matrix.wanted.clone())).collect()
     }
 
+    /// Steps wanted so far, by layer; none without momentum.
+    pub(super) fn velocity(&self) -> BTreeMap<LayerId, Vec<f64>> {
+        let own = self.matrices.iter().filter(|(_, matrix)| !matrix.velocity.is_empty());
+        own.map(|(&id, matrix)| (id, matrix.velocity.clone())).collect()
+    }
+
+    /// What may have changed of the fast array, if there is one.
+    pub(super) fn fast(&self) -> Option<FastState> {
+        self.fast.as_ref().map(Fast::state)
+    }
+
     /// Takes the chip to where it once was.
-    pub(super) fn restore(
-        &mut self,
-        pes: impl IntoIterator<Item = (PeId, crate::chip::PeCells, PeTargets)>,
-        wanted: &BTreeMap<LayerId, Vec<f64>>,
-    ) -> Result<(), TuneError> {
-        for (pe, cells, targets) in pes {
+    pub(super) fn restore(&mut self, state: TuneState) -> Result<(), TuneError> {
+        let TuneState { pes, wanted, velocity, fast, .. } = state;
+        if let (Some(own), Some(fast)) = (&mut self.fast, fast) {
+            own.restore(fast);
+        }
+        for (pe, (cells, targets)) in pes {
             self.programmed.pes.insert(pe, cells);
             self.targets.insert(pe, targets);
         }
@@ -162,6 +200,7 @@ impl<'a> Tuner<'a> {
             if let Some(wanted) = wanted.get(id).filter(|own| own.len() == matrix.wanted.len()) {
                 matrix.wanted.clone_from(wanted);
             }
+            matrix.velocity = velocity.get(id).cloned().unwrap_or_default();
         }
         let conditions = Conditions::at_once(self.options.seed);
         self.chip = self.programmed.chip(self.plan, self.target, &conditions);
@@ -170,7 +209,25 @@ impl<'a> Tuner<'a> {
 
     fn tabulate(&mut self) -> Result<(), TuneError> {
         let layers = self.matrices.keys().copied().collect();
-        Ok(self.executor.retabulate(&self.chip, &layers)?)
+        self.executor.retabulate(&self.chip, &layers)?;
+        if let Some(transposed) = &mut self.transposed {
+            transposed.tabulate(&self.chip);
+        }
+        Ok(())
+    }
+
+    /// Chooses the ranges of transposed reads by the errors of some samples,
+    /// which products beside the chip carry back this once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`measure`](Self::measure).
+    pub fn choose_ranges(&mut self, samples: &Samples, chosen: &[usize]) -> Result<(), TuneError> {
+        let Some(mut transposed) = self.transposed.take() else { return Ok(()) };
+        let (carried, _) = self.carry(samples, chosen, 0, true)?;
+        transposed.calibrate(&self.chip, &carried.errors, self.options.room);
+        self.transposed = Some(transposed);
+        Ok(())
     }
 
     /// Runs the layers that are not tuned once for all samples, if nothing
@@ -272,7 +329,8 @@ impl<'a> Tuner<'a> {
     }
 
     /// The gradients of the mean loss of some samples with respect to the real
-    /// weights of the tuned layers, `[group][row][column]`, and their score.
+    /// weights of the tuned layers, `[replica][group][row][column]`, and their
+    /// score.
     ///
     /// # Errors
     ///
@@ -283,11 +341,31 @@ impl<'a> Tuner<'a> {
         chosen: &[usize],
         first: u64,
     ) -> Result<(BTreeMap<LayerId, Vec<f64>>, Score), TuneError> {
+        let (carried, score) = self.carry(samples, chosen, first, false)?;
+        Ok((carried.gradients, score))
+    }
+
+    /// Carries the errors of some samples back.
+    fn carry(
+        &self,
+        samples: &Samples,
+        chosen: &[usize],
+        first: u64,
+        watch: bool,
+    ) -> Result<(Carried, Score), TuneError> {
         let n_outputs = self.plan.pe.outputs as usize;
-        let weights = self.passed.iter().map(|(&id, matrix)| {
-            (id, matrix.weights(&self.chip.conductances_us, n_outputs, self.plan.level_us))
-        });
-        let weights = weights.collect();
+        let weights = match &self.transposed {
+            Some(_) => BTreeMap::new(),
+            None => {
+                let (us, level_us) = (&self.chip.conductances_us, self.plan.level_us);
+                let passed = self.passed.iter();
+                passed.map(|(&id, own)| (id, own.weights(us, n_outputs, level_us))).collect()
+            }
+        };
+        let carrier = match &self.transposed {
+            Some(transposed) => Carrier::Arrays(transposed),
+            None => Carrier::Digital(&weights),
+        };
         let share = 1.0 / chosen.len().max(1) as f64;
         let parts = self.parts(samples, chosen, first, |flow, chosen| {
             let scores = self.way.scores(flow)?;
@@ -298,19 +376,23 @@ impl<'a> Tuner<'a> {
                 all.add(score);
                 gradient.extend(own.iter().map(|g| (share * g) as f32));
             }
-            Ok((self.way.backward(flow, gradient, &weights)?, all))
+            Ok((self.way.backward(flow, gradient, carrier, watch)?, all))
         })?;
-        let (mut gradients, mut all) = (Gradients::new(), Score::default());
+        let (mut carried, mut all) = (Carried::default(), Score::default());
         for (part, score) in parts {
             all.add(&score);
-            for (id, own) in part {
-                match gradients.get_mut(&id) {
+            carried.reads.add(&part.reads);
+            for (id, own) in part.gradients {
+                match carried.gradients.get_mut(&id) {
                     Some(sum) => sum.iter_mut().zip(&own).for_each(|(sum, own)| *sum += own),
-                    None => drop(gradients.insert(id, own)),
+                    None => drop(carried.gradients.insert(id, own)),
                 }
             }
+            for (id, errors) in part.errors {
+                carried.errors.entry(id).or_default().extend(errors);
+            }
         }
-        Ok((gradients, all))
+        Ok((carried, all))
     }
 
     /// Works on parts of some samples, on any thread; results come in order.
@@ -359,28 +441,39 @@ impl<'a> Tuner<'a> {
         number: u64,
     ) -> Result<Tuned, TuneError> {
         let first = number.wrapping_mul(self.options.n_batch as u64);
-        let (gradients, score) = self.gradients(samples, chosen, first)?;
+        let (Carried { gradients, reads, .. }, score) =
+            self.carry(samples, chosen, first, false)?;
         let finite = gradients.values().flatten().all(|g| g.is_finite());
         if !finite || !score.loss.is_finite() {
             let what = if finite { "losses" } else { "gradients" }.to_string();
             return Err(TuneError::NotFinite { batch: number, what });
         }
-        let TuneOptions { update, carry, rate, seed, .. } = self.options;
+        let TuneOptions { update, carry, rate, momentum, seed, .. } = self.options;
+        let (mut n_cells, mut work, mut reads) = (0, Work::default(), reads);
+        if let Some(fast) = &mut self.fast {
+            let when = (&self.options, number);
+            (n_cells, work) = fast.descend(&gradients, &self.rewriter, when);
+            reads.add(&fast.transfer(&mut self.matrices, number));
+        }
         let set_phase = number.is_multiple_of(2);
         let mut changes = CellChanges::new();
         for (id, gradient) in &gradients {
             let Some(matrix) = self.matrices.get_mut(id) else { continue };
-            matrix.descend(gradient, rate);
-            let how = (update, set_phase, carry);
+            if self.fast.is_none() {
+                matrix.descend(gradient, rate, momentum);
+            }
+            // What is transferred is a sum, whatever becomes of gradients.
+            let how = (update, set_phase, carry || self.fast.is_some());
             matrix.changes(self.plan, &self.programmed, &self.target.cell, how, &mut changes);
         }
-        let work = self.rewriter.apply(&mut self.programmed, self.plan, &changes, (seed, number));
+        let own = self.rewriter.apply(&mut self.programmed, self.plan, &changes, (seed, number));
+        work.beside(&own);
         self.take(&changes);
         if !changes.is_empty() {
             self.tabulate()?;
         }
-        let n_cells = changes.values().map(|list| list.len() as u64).sum();
-        Ok(Tuned { score, n_cells, work })
+        n_cells += changes.values().map(|list| list.len() as u64).sum::<u64>();
+        Ok(Tuned { score, n_cells, work, reads })
     }
 
     /// Takes over what cells hold now that were changed.

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::error::TuneError;
 use super::product::{Product, of_one};
 use super::rules::{Batch, Rule};
+use super::transposed::{Reading, Reads, Transposed};
 use crate::entity::{LayerId, StepId, TensorId};
 use crate::frontend::Model;
 use crate::graph::{LayerGraph, LayerKind};
@@ -70,6 +71,28 @@ enum LinkRule {
 
 /// Gradients of a batch's mean loss.
 pub(super) type Gradients = BTreeMap<LayerId, Vec<f64>>;
+
+/// What carries errors back through a crossbar layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Carrier<'a> {
+    /// Products beside the chip, with what its cells stand for.
+    Digital(&'a BTreeMap<LayerId, Vec<f32>>),
+    /// The arrays.
+    Arrays(&'a Transposed<'a>),
+}
+
+/// What came back.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// Gradients of the tuned layers' weights,
+    /// `[replica][group][row][column]`.
+    pub gradients: Gradients,
+    /// What the arrays did for it.
+    pub reads: Reads,
+    /// Errors that were carried through each layer, `[vector][group][column]`,
+    /// where they are wanted.
+    pub errors: BTreeMap<LayerId, Vec<f32>>,
+}
 
 impl Way {
     /// Finds the way from the scores of a plan's model to these layers.
@@ -157,17 +180,17 @@ impl Way {
         Ok(())
     }
 
-    /// Gradients of the tuned layers' weights, `[group][row][column]`, from the
-    /// gradient of a batch's scores. `weights` are what the chip's cells stand
-    /// for, of every crossbar layer that the gradient passes.
+    /// Carries the gradient of a batch's scores back to the tuned layers;
+    /// `watch` keeps the errors of layers that it passes.
     pub fn backward(
         &self,
         flow: &mut Flow,
         scores: Vec<f32>,
-        weights: &BTreeMap<LayerId, Vec<f32>>,
-    ) -> Result<Gradients, RunError> {
+        carrier: Carrier<'_>,
+        watch: bool,
+    ) -> Result<Carried, RunError> {
         self.fill(flow)?;
-        let mut gradients = Gradients::new();
+        let mut carried = Carried::default();
         let mut flowing: BTreeMap<TensorId, Vec<f32>> = BTreeMap::from([(self.scores, scores)]);
         for link in &self.links {
             let Some(gradient) = flowing.remove(&link.output) else { continue };
@@ -176,10 +199,24 @@ impl Way {
                     let inputs = values(flow, link.inputs[0])?;
                     if link.is_tuned {
                         let own = of_weights(product, inputs, &gradient, flow.n_batch);
-                        gradients.insert(link.layer, own);
+                        carried.gradients.insert(link.layer, own);
                     }
-                    let own = weights.get(&link.layer).filter(|_| link.goes_on[0]);
-                    own.map(|own| vec![of_inputs(product, inputs, &gradient, own)])
+                    if watch && link.goes_on[0] {
+                        carried.errors.insert(link.layer, product.errors(&gradient));
+                    }
+                    match carrier {
+                        _ if !link.goes_on[0] => None,
+                        Carrier::Digital(weights) => {
+                            let own = weights.get(&link.layer);
+                            own.map(|own| vec![of_inputs(product, inputs, &gradient, own)])
+                        }
+                        Carrier::Arrays(arrays) => {
+                            let read = (arrays, link.layer, flow.first_input);
+                            let (own, reads) = by_arrays(product, inputs, &gradient, read);
+                            carried.reads.add(&reads);
+                            Some(vec![own])
+                        }
+                    }
                 }
                 LinkRule::Digital(rule) => {
                     let inputs =
@@ -206,7 +243,7 @@ impl Way {
                 }
             }
         }
-        Ok(gradients)
+        Ok(carried)
     }
 
     /// Crossbar layers whose weights the gradient passes on its way.
@@ -250,6 +287,36 @@ fn of_inputs(product: &Product, inputs: &[f32], gradient: &[f32], weights: &[f32
     samples.concat()
 }
 
+fn by_arrays(
+    product: &Product,
+    inputs: &[f32],
+    gradient: &[f32],
+    (arrays, layer, first_input): (&Transposed<'_>, LayerId, u64),
+) -> (Vec<f32>, Reads) {
+    let n_inputs = product.n_inputs().max(1);
+    let n_results = gradient.len() / (inputs.len() / n_inputs).max(1);
+    let samples: Vec<(Vec<f32>, Reads)> = inputs
+        .par_chunks(n_inputs)
+        .zip(gradient.par_chunks(n_results.max(1)))
+        .enumerate()
+        .map(|(nth, (inputs, gradient))| {
+            let number = first_input + nth as u64;
+            let (mut reads, mut reading) = (Reads::default(), Reading::default());
+            let own = product.inputs_by(inputs, gradient, |position, replica, errors, sums| {
+                let place = (number, position, replica);
+                reads.add(&arrays.read(layer, place, errors, &mut reading, sums));
+            });
+            (own, reads)
+        })
+        .collect();
+    let (mut all, mut reads) = (Vec::with_capacity(inputs.len()), Reads::default());
+    for (own, taken) in samples {
+        all.extend(own);
+        reads.add(&taken);
+    }
+    (all, reads)
+}
+
 fn rule(plan: &ExecutionPlan, model: &Model, id: LayerId) -> Result<LinkRule, String> {
     let graph = &model.graph;
     let layer = graph.layer(id);
@@ -260,7 +327,7 @@ fn rule(plan: &ExecutionPlan, model: &Model, id: LayerId) -> Result<LinkRule, St
             let (Some(input), Some(output)) = (shape(own.input), shape(own.output)) else {
                 return Err("its tensors are not in the model".to_string());
             };
-            Ok(LinkRule::Product(Box::new(Product::new(own, input, output)?)))
+            Ok(LinkRule::Product(Box::new(Product::new(plan, id, (input, output))?)))
         }
         LayerKind::Digital(_) => {
             let cut = Cut::new(model, &layer.inputs, &layer.outputs).map_err(|e| e.to_string())?;

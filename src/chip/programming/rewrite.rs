@@ -61,6 +61,19 @@ impl<'a> Rewriter<'a> {
         self.writer.is_some()
     }
 
+    /// The conductance at which a SET and a RESET pulse undo each other on
+    /// average, in uS: where cells drift to that are given many of both; `None`
+    /// without pulses.
+    pub fn balance_us(&self) -> Option<f64> {
+        /// Places that are looked at.
+        const PLACES: u32 = 1000;
+        let model = &self.writer.as_ref()?.model;
+        let (low, high) = (self.target.cell.conductance_min_us, self.target.cell.conductance_max_us);
+        let place = |nth: u32| low + (high - low) * f64::from(nth) / f64::from(PLACES);
+        let up = |us: f64| model.step(Operation::Set, us).0 + model.step(Operation::Reset, us).0;
+        Some((0..=PLACES).map(place).find(|&us| up(us) <= 0.0).unwrap_or(high))
+    }
+
     /// Changes cells of a chip that holds `plan`, and gives what that took; the
     /// PEs' own counts go on too. `round` numbers the changes of one `seed`.
     ///

@@ -13,6 +13,7 @@ use std::num::NonZeroUsize;
 use clap::{Args, ValueEnum};
 use ohmc::data::{ChannelOrder, Preprocess};
 use ohmc::frontend::Model;
+use ohmc::tuning::Backward;
 
 use super::error::CliError;
 
@@ -150,6 +151,25 @@ impl Threads {
             .num_threads(n_threads)
             .build_global()
             .map_err(|error| CliError::Threads { n_threads, reason: error.to_string() })
+    }
+}
+
+/// `--backward`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackwardName {
+    /// Products beside the chip, with what its cells are read to hold.
+    Digital,
+    /// The arrays, which are driven from their output lines and sensed on their
+    /// input lines.
+    Arrays,
+}
+
+impl From<BackwardName> for Backward {
+    fn from(name: BackwardName) -> Self {
+        match name {
+            BackwardName::Digital => Self::Digital,
+            BackwardName::Arrays => Self::Arrays,
+        }
     }
 }
 

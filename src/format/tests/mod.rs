@@ -41,8 +41,13 @@ fn graph() -> LayerGraph {
             })
             .collect();
     let tensor = TensorId::from_index;
-    let digital =
-        DigitalLayer { op: "Relu".into(), macs_per_input: 0, obstacle: None, reach: vec![] };
+    let digital = DigitalLayer {
+        op: "Relu".into(),
+        macs_per_input: 0,
+        obstacle: None,
+        reach: vec![],
+        product: None,
+    };
     let layers = [
         ("conv", LayerKind::Crossbar(crossbar(convolution(&[], &[2], &[3])))),
         ("depthwise", LayerKind::Crossbar(crossbar(convolution(&[3], &[], &[])))),

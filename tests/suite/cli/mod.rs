@@ -13,6 +13,7 @@ mod refused_data;
 mod refused_files;
 mod refused_options;
 mod results;
+mod trained;
 mod tuned;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,9 @@
 //! Training on the chip: gradients are those of the loss, pulses go where they
 //! say, and the same training is the same chip.
 
+mod arrays;
+mod transformers;
+
 use ohmc::chip::{self, Conditions, ProgramOptions, Programmed};
 use ohmc::compiler::{self, CompileOptions};
 use ohmc::diagnostic::Explain;
@@ -11,7 +14,7 @@ use ohmc::runtime::{FloatModel, Runs};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::target::Target;
 use ohmc::tensor::Tensor;
-use ohmc::tuning::{Matching, Samples, Session, TuneOptions, Tuner, Update, calibrate};
+use ohmc::tuning::{Layers, Matching, Samples, Session, TuneOptions, Tuner, Update, calibrate};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rayon::ThreadPoolBuilder;
@@ -38,14 +41,21 @@ const EXACT: [&str; 5] = [
     "readout.adc_range=full-scale",
 ];
 
+fn named(names: &[&str]) -> Layers {
+    Layers::Named(names.iter().map(ToString::to_string).collect())
+}
+
 impl Bench {
     fn new(model: Model, target: &str, sets: &[&str], n: usize) -> Self {
+        Self::with(model, target, sets, n, &CompileOptions::default())
+    }
+
+    fn with(model: Model, target: &str, sets: &[&str], n: usize, options: &CompileOptions) -> Self {
         let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
         let target = pipeline::target(target, &sets);
         let inputs = pipeline::inputs(&model, n, -1.0, 1.0, 5);
         let calibration = pipeline::calibrate(&model, &inputs, n as u64);
-        let options = CompileOptions::default();
-        let plan = compiler::compile(&model, &target, &calibration, &options).unwrap().plan;
+        let plan = compiler::compile(&model, &target, &calibration, options).unwrap().plan;
         let writing = ProgramOptions { seed: 3, by_pulses: true, fault_map: None };
         let programmed = chip::write(&plan, &target, &writing).unwrap();
         let mut random = ChaCha8Rng::seed_from_u64(8);
@@ -116,26 +126,21 @@ fn product() -> Model {
     pipeline::read(model.node("MatMul", &["x", "w"], "fc", vec![]).output("fc").bytes()).unwrap()
 }
 
-/// On an exact chip the loss changes with a cell as the gradient says, whatever
-/// lies between the cell and the loss.
-#[test]
-fn gradients_are_what_the_loss_changes_by() {
-    let bench = Bench::new(network(), "ideal", &EXACT, 24);
-    let names = ["c1", "c2", "c3", "fc"];
-    let options =
-        TuneOptions { layers: names.map(str::to_string).to_vec(), ..TuneOptions::default() };
+/// How far gradients are from what the loss changes by when cells are moved,
+/// by layer; one of `every` cells is.
+fn gradient_errors(bench: &Bench, every: u32) -> Vec<(String, f64)> {
+    let options = TuneOptions { layers: Layers::All, ..TuneOptions::default() };
     let tuner = bench.tuner(bench.programmed.clone(), options.clone());
     let (gradients, score) = tuner.gradients(&bench.samples, &bench.all(), 0).unwrap();
-    assert_eq!((score.n, gradients.len()), (24, 4));
-    for name in names {
-        let id = bench.layer(name);
-        let layer = &bench.plan.layers[&id];
-        let (gradient, n_columns) = (&gradients[&id], layer.nest.n_columns());
+    assert_eq!((score.n, gradients.len()), (bench.samples.len() as u64, bench.plan.layers.len()));
+    let mut errors = Vec::new();
+    for (id, layer) in &bench.plan.layers {
+        let (gradient, n_columns) = (&gradients[id], layer.nest.n_columns());
         let (mut off, mut size) = (0.0, 0.0);
-        for tile in bench.plan.tiles.values().filter(|tile| tile.place.layer == id) {
+        for tile in bench.plan.tiles.values().filter(|tile| tile.place.layer == *id) {
             let place = &tile.place;
             for (row, column) in place.rows.clone().flat_map(|r| {
-                let some = place.columns.clone().filter(move |c| (r + c) % 3 == 0);
+                let some = place.columns.clone().filter(move |c| (r * 5 + c) % every == 0);
                 some.map(move |c| (r, c))
             }) {
                 let (input, positive, _) = ExecutionPlan::cells(place, 0, row, column);
@@ -155,11 +160,23 @@ fn gradients_are_what_the_loss_changes_by() {
                 size += wanted * wanted;
             }
         }
+        assert!(size > 0.0, "`{}`", layer.name);
+        let relative = (off / size).sqrt();
+        println!("`{}`: off by {relative}", layer.name);
+        errors.push((layer.name.clone(), relative));
+    }
+    errors
+}
+
+/// On an exact chip the loss changes with a cell as the gradient says, whatever
+/// lies between the cell and the loss.
+#[test]
+fn gradients_are_what_the_loss_changes_by() {
+    let bench = Bench::new(network(), "ideal", &EXACT, 24);
+    for (layer, error) in gradient_errors(&bench, 3) {
         // Activations are rounded to codes on their way, and a step of a cell
         // crosses a corner of a rectifier now and then.
-        let relative = (off / size).sqrt();
-        println!("`{name}`: off by {relative}");
-        assert!(size > 0.0 && relative < 0.05, "`{name}`: off by {relative}");
+        assert!(error < 0.05, "`{layer}`: off by {error}");
     }
 }
 
@@ -242,7 +259,7 @@ fn the_same_training_is_the_same_chip() {
     let bench = Bench::new(network(), "yao2020-chip", &sets, 40);
     for update in [Update::Threshold { least_us: 0.5 }, Update::Sign { above_us: 0.2 }] {
         let options = TuneOptions {
-            layers: ["c3", "fc"].map(str::to_string).to_vec(),
+            layers: named(&["c3", "fc"]),
             update,
             n_batch: 16,
             n_batches: 7,
@@ -392,8 +409,7 @@ fn gains_and_offsets_are_found_without_labels() {
 #[test]
 fn what_cannot_be_tuned_is_refused_by_name() {
     let bench = Bench::new(network(), "ideal", &EXACT, 8);
-    let named = |name: &str| TuneOptions { layers: vec![name.to_string()], ..Default::default() };
-    let text = bench.refusal(named("fcc"));
+    let text = bench.refusal(TuneOptions { layers: named(&["fcc"]), ..Default::default() });
     assert!(
         text.contains("no layer on the arrays is `fcc`") && text.contains("did you mean"),
         "{text}"

@@ -1,0 +1,254 @@
+"""Trains a small vision transformer on MNIST and writes it as ONNX.
+
+    python train_vit.py --mnist DIR --out vit.onnx
+    python train_vit.py --mnist DIR --holdout 10000      # choose settings; nothing is written
+
+28x28 grey -> 16 patches of 7x7, 32 wide each, with learned places -> two blocks (layer norm, attention of four
+heads; layer norm, 32 -> 64 -> 32 with GELU) -> layer norm -> mean over patches -> 10. Everything that multiplies
+with weights goes on arrays: 14 layers, 18,272 weights.
+
+It is here to be trained further on a chip, so it is trained as any such model is: in float, with a fresh Gaussian
+error on every weight in each batch, which keeps it from leaning on single weights. This script never reads the
+test images.
+"""
+
+import argparse
+import functools
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import idx
+from train_mcnn import augmented, cross_entropy
+
+WIDTH, HEADS, WIDE, BLOCKS, PATCH = 32, 4, 64, 2, 7
+SIDE = 28 // PATCH
+N_PATCHES = SIDE * SIDE
+EMA_KEEP = 0.998
+
+
+def initial_weights(key):
+    """Products [inputs, outputs], variance 1 over what is summed up; norms and places."""
+    weights = {}
+
+    def product(name, n_in, n_out):
+        nonlocal key
+        key, sub = jax.random.split(key)
+        weights[f"{name}.weight"] = jax.random.normal(sub, (n_in, n_out)) / math.sqrt(n_in)
+        weights[f"{name}.bias"] = jnp.zeros(n_out)
+
+    def norm(name):
+        weights[f"{name}.scale"], weights[f"{name}.shift"] = jnp.ones(WIDTH), jnp.zeros(WIDTH)
+
+    product("patches", PATCH * PATCH, WIDTH)
+    key, sub = jax.random.split(key)
+    weights["places"] = 0.1 * jax.random.normal(sub, (N_PATCHES, WIDTH))
+    for block in range(BLOCKS):
+        norm(f"{block}.before")
+        for what in ("query", "key", "value", "project"):
+            product(f"{block}.{what}", WIDTH, WIDTH)
+        norm(f"{block}.between")
+        product(f"{block}.up", WIDTH, WIDE)
+        product(f"{block}.down", WIDE, WIDTH)
+    norm("last")
+    product("head", WIDTH, 10)
+    return weights
+
+
+def logits(w, images):
+    """Scores [N, 10] for images [N, 28, 28] in 0..1."""
+    linear = lambda name, x: x @ w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def norm(name, x):
+        x = x - x.mean(axis=-1, keepdims=True)
+        return x / jnp.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5) * w[f"{name}.scale"] + w[f"{name}.shift"]
+
+    n = len(images)
+    x = images.reshape(n, SIDE, PATCH, SIDE, PATCH).transpose(0, 1, 3, 2, 4).reshape(n, N_PATCHES, PATCH * PATCH)
+    x = linear("patches", x) + w["places"]
+    for block in range(BLOCKS):
+        y = norm(f"{block}.before", x)
+        split = lambda what: linear(f"{block}.{what}", y).reshape(n, N_PATCHES, HEADS, -1).transpose(0, 2, 1, 3)
+        q, k, v = split("query"), split("key"), split("value")
+        mixed = jax.nn.softmax(q @ k.transpose(0, 1, 3, 2) / math.sqrt(WIDTH // HEADS)) @ v
+        x = x + linear(f"{block}.project", mixed.transpose(0, 2, 1, 3).reshape(n, N_PATCHES, WIDTH))
+        y = linear(f"{block}.up", norm(f"{block}.between", x))
+        x = x + linear(f"{block}.down", jax.nn.gelu(y, approximate=False))
+    return linear("head", norm("last", x).mean(axis=1))
+
+
+def disturbed(weights, key, sigma):
+    """A Gaussian error on each weight of a product, in parts of the largest of its output column."""
+    keys = dict(zip(sorted(weights), jax.random.split(key, len(weights))))
+
+    def disturb(name, w):
+        if not name.endswith(".weight"):
+            return w
+        largest = jax.lax.stop_gradient(jnp.abs(w).max(axis=0, keepdims=True))
+        return w + sigma * largest * jax.random.normal(keys[name], w.shape)
+
+    return {name: disturb(name, w) for name, w in weights.items()}
+
+
+@functools.partial(jax.jit, static_argnames=("batch", "n_steps", "sigma", "strength", "rate"))
+def epoch(state, images, labels, key, batch, n_steps, sigma, strength, rate):
+    """One pass over the shuffled images: Adam with a cosine schedule, and a running mean of the weights."""
+    key_order, key = jax.random.split(key)
+    order = jax.random.permutation(key_order, len(images))
+
+    def loss(weights, x, y, key):
+        return cross_entropy(logits(disturbed(weights, key, sigma), x), y, 0.0)
+
+    def step(i, state):
+        weights, mean, m, v, count = state
+        chosen = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
+        key_augment, key_noise = jax.random.split(jax.random.fold_in(key, i))
+        x = augmented(images[chosen].astype(jnp.float32) / 255.0, key_augment, strength)
+        grads = jax.grad(loss)(weights, x, labels[chosen], key_noise)
+        count = count + 1
+        lr = rate * jnp.minimum(1.0, count / 200.0) * 0.5 * (1 + jnp.cos(jnp.pi * count / n_steps))
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, grads)
+        c1, c2 = 1 - 0.9**count, 1 - 0.999**count
+        weights = jax.tree.map(lambda w, m, v: w - lr * (m / c1) / (jnp.sqrt(v / c2) + 1e-8), weights, m, v)
+        keep = jnp.minimum(EMA_KEEP, count / (count + 10.0))
+        mean = jax.tree.map(lambda a, w: keep * a + (1 - keep) * w, mean, weights)
+        return weights, mean, m, v, count
+
+    return jax.lax.fori_loop(0, len(images) // batch, step, state)
+
+
+@jax.jit
+def n_correct(weights, images, labels):
+    return (logits(weights, images).argmax(axis=1) == labels).sum()
+
+
+def train(images, labels, options, held_out=None):
+    """The running mean of the weights after the last epoch."""
+    key = jax.random.key(options.seed)
+    weights = initial_weights(jax.random.fold_in(key, 1_000_000))
+    zero = jax.tree.map(jnp.zeros_like, weights)
+    state = (weights, weights, zero, zero, jnp.zeros(()))
+    n_steps = options.epochs * (len(images) // options.batch)
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    started = time.monotonic()
+    for number in range(options.epochs):
+        state = epoch(
+            state, images, labels, jax.random.fold_in(key, number), batch=options.batch, n_steps=n_steps,
+            sigma=options.sigma, strength=options.strength, rate=options.rate,
+        )
+        line = f"epoch {number + 1:3d}/{options.epochs}"
+        if held_out is not None:
+            right = int(n_correct(state[1], jnp.asarray(held_out[0], jnp.float32) / 255.0, held_out[1]))
+            line += f"  held-out: {100.0 * right / len(held_out[1]):.2f}"
+        jax.block_until_ready(state)
+        print(f"{line}  {time.monotonic() - started:6.0f} s", flush=True)
+    return {name: np.asarray(w, np.float32) for name, w in state[1].items()}
+
+
+class Graph:
+    """An ONNX graph as exporters write transformers: products and additions apart, GELU with Erf."""
+
+    def __init__(self, weights):
+        self.nodes, self.constants = [], []
+        self.weights = weights
+
+    def constant(self, name, values):
+        self.constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def op(self, kind, *inputs, name, **attributes):
+        self.nodes.append(helper.make_node(kind, list(inputs), [f"{name}_out"], name, **attributes))
+        return f"{name}_out"
+
+    def own(self, name):
+        return self.constant(name, self.weights[name])
+
+    def linear(self, name, x):
+        product = self.op("MatMul", x, self.own(f"{name}.weight"), name=name)
+        return self.op("Add", product, self.own(f"{name}.bias"), name=f"{name}.add")
+
+    def norm(self, name, x):
+        scale, shift = self.own(f"{name}.scale"), self.own(f"{name}.shift")
+        return self.op("LayerNormalization", x, scale, shift, name=name, axis=-1, epsilon=1e-5)
+
+    def gelu(self, name, x):
+        half, one = self.constant(f"{name}.half", np.float32(0.5)), self.constant(f"{name}.one", np.float32(1))
+        root = self.constant(f"{name}.root", np.float32(math.sqrt(2)))
+        erf = self.op("Erf", self.op("Div", x, root, name=f"{name}.div"), name=f"{name}.erf")
+        both = self.op("Mul", x, self.op("Add", erf, one, name=f"{name}.above"), name=f"{name}.mul")
+        return self.op("Mul", both, half, name=name)
+
+
+def onnx_model(weights):
+    """The network with the node names that dumps and tests refer to; the batch axis is symbolic."""
+    g = Graph(weights)
+    # As a convolution has them: [outputs, channels, rows, columns].
+    kernel = weights["patches.weight"].T.reshape(WIDTH, 1, PATCH, PATCH)
+    kernel, bias = g.constant("patches.weight", kernel), g.own("patches.bias")
+    x = g.op("Conv", "image", kernel, bias, name="patches", kernel_shape=[PATCH, PATCH], strides=[PATCH, PATCH])
+    x = g.op("Reshape", x, g.constant("flat", np.int64([0, WIDTH, N_PATCHES])), name="flatten")
+    x = g.op("Transpose", x, name="rows", perm=[0, 2, 1])
+    x = g.op("Add", x, g.constant("places", weights["places"][None]), name="placed")
+    split = g.constant("split", np.int64([0, N_PATCHES, HEADS, WIDTH // HEADS]))
+    joined = g.constant("joined", np.int64([0, N_PATCHES, WIDTH]))
+    root = g.constant("root", np.float32(math.sqrt(WIDTH // HEADS)))
+    for b in range(BLOCKS):
+        y = g.norm(f"{b}.before", x)
+
+        def heads(what, perm):
+            own = g.op("Reshape", g.linear(f"{b}.{what}", y), split, name=f"{b}.{what}.split")
+            return g.op("Transpose", own, name=f"{b}.{what}.heads", perm=perm)
+
+        q, k, v = heads("query", [0, 2, 1, 3]), heads("key", [0, 2, 3, 1]), heads("value", [0, 2, 1, 3])
+        scores = g.op("Div", g.op("MatMul", q, k, name=f"{b}.scores"), root, name=f"{b}.scaled")
+        shares = g.op("Softmax", scores, name=f"{b}.shares", axis=-1)
+        mixed = g.op("Transpose", g.op("MatMul", shares, v, name=f"{b}.mixed"), name=f"{b}.back", perm=[0, 2, 1, 3])
+        mixed = g.op("Reshape", mixed, joined, name=f"{b}.join")
+        x = g.op("Add", x, g.linear(f"{b}.project", mixed), name=f"{b}.attended")
+        y = g.gelu(f"{b}.gelu", g.linear(f"{b}.up", g.norm(f"{b}.between", x)))
+        x = g.op("Add", x, g.linear(f"{b}.down", y), name=f"{b}.fed")
+    x = g.op("ReduceMean", g.norm("last", x), name="mean", axes=[1], keepdims=0)
+    g.op("Gemm", x, g.own("head.weight"), g.own("head.bias"), name="head")
+    g.nodes[-1].output[0] = "logits"
+    graph = helper.make_graph(
+        g.nodes, "vit",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
+        g.constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="train_vit.py")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mnist", required=True, help="folder with the four gzipped MNIST files")
+    parser.add_argument("--out", default="vit.onnx")
+    parser.add_argument("--holdout", type=int, default=0, help="train without the last N images and report on them")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--sigma", type=float, default=0.03, help="weight error in training, in parts of the column's largest")
+    parser.add_argument("--strength", type=float, default=0.5, help="of the augmentation")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    images, labels = idx.read_part(options.mnist, "train")
+    if options.holdout:
+        kept = len(images) - options.holdout
+        train(images[:kept], labels[:kept], options, (images[kept:], labels[kept:]))
+        return
+    weights = train(images, labels, options)
+    onnx.save(onnx_model(weights), options.out)
+    print(f"wrote {options.out}: {sum(w.size for n, w in weights.items() if n.endswith('.weight'))} weights on arrays")
+
+
+if __name__ == "__main__":
+    main()
