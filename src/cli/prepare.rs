@@ -314,6 +314,7 @@ impl Ready {
         let options = CompileOptions {
             quantize: compilation.quantize(),
             mapping: self.mapping.clone(),
+            unroll: compilation.unroll(),
             optimize: compilation.optimize.map(Into::into),
         };
         let Self { model, calibration, .. } = self;
