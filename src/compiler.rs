@@ -6,7 +6,7 @@ use crate::chip::{self, AdcError};
 use crate::diagnostic::{Diagnostic, Explain};
 use crate::entity::TensorId;
 use crate::frontend::Model;
-use crate::mapping::{self, Mapping, MappingError, MappingOptions};
+use crate::mapping::{self, Mapping, MappingError, MappingOptions, UnrollOptions};
 use crate::optimize::{self, Filled, Goal, OptimizeError};
 use crate::quantize::{
     self, Calibration, Collector, LayerInput, QuantizeError, QuantizeOptions, QuantizedLayers,
@@ -26,6 +26,8 @@ pub struct CompileOptions {
     pub quantize: QuantizeOptions,
     /// Where they go.
     pub mapping: MappingOptions,
+    /// How many output positions a wave makes.
+    pub unroll: UnrollOptions,
     /// What replicas are chosen for; without it, as `mapping` says.
     pub optimize: Option<Goal>,
     /// How far levels, codes and conversions reach beyond what is known of
@@ -125,12 +127,12 @@ pub fn compile(
     let slices = quantize::slices(graph, &quantized);
     let placing = MappingOptions { slices, ..options.mapping.clone() };
     let filled = match options.optimize {
-        Some(goal) => Some(optimize::fill(graph, target, &placing, goal)?),
+        Some(goal) => Some(optimize::fill(graph, target, &placing, &options.unroll, goal)?),
         None => None,
     };
     let mapping = match &filled {
         Some(filled) => filled.mapping.clone(),
-        None => mapping::map(graph, target, &placing)?,
+        None => mapping::map_unrolled(graph, target, &placing, &options.unroll)?,
     };
     // ... and so over which range its ADC converts.
     let mut adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;

@@ -1,5 +1,7 @@
 //! What drives the lines of a tile together.
 
+use std::borrow::Cow;
+
 use crate::mapping::WeightTile;
 use crate::quantize::Calibration;
 use crate::schedule::ExecutionPlan;
@@ -31,9 +33,15 @@ impl Moments {
         let Some(layer) = plan.layers.get(&place.layer) else { return Self::alike(n) };
         let n_rows = layer.nest.n_rows();
         let length = layer.nest.n_groups() * n_rows;
+        let kernel = layer.unrolled.as_ref().map_or(&layer.nest, |unrolling| &unrolling.kernel);
+        let seen = kernel.n_groups() * kernel.n_rows();
         let statistics = calibration.layers.get(&layer.name);
-        let Some(statistics) = statistics.filter(|known| known.sample_length == length) else {
+        let Some(statistics) = statistics.filter(|known| known.sample_length == seen) else {
             return Self::alike(n);
+        };
+        let samples: Cow<'_, [f32]> = match &layer.unrolled {
+            Some(unrolling) => unrolling.samples(&statistics.samples).into(),
+            None => (&statistics.samples).into(),
         };
         let lines: Vec<usize> = place
             .groups
@@ -42,7 +50,7 @@ impl Moments {
                 place.rows.clone().map(move |row| group as usize * n_rows + row as usize)
             })
             .collect();
-        let samples = statistics.samples.chunks_exact(length.max(1));
+        let samples = samples.chunks_exact(length.max(1));
         let codes = |sample: &[f32]| -> Vec<i32> {
             lines.iter().map(|&line| layer.coding.encode(sample[line])).collect()
         };

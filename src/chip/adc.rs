@@ -3,6 +3,7 @@
 //! Converted line by line, codes are unsigned, `0..=2^b-1`; converted after
 //! subtraction they are signed, `+-(2^(b-1)-1)`; zero current is code 0.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
@@ -51,7 +52,7 @@ pub fn settings(
     if target.readout.adc_range != AdcRange::Calibrated {
         return Ok(fixed);
     }
-    let vectors = sample_codes(graph, quantized, calibration)?;
+    let vectors = sample_codes(graph, quantized, mapping, calibration)?;
     // The plan with full-scale settings tells which cells a tile has.
     let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
     let n_currents: u64 = mapping.tiles.keys().map(|id| n_currents(&plan, id)).sum();
@@ -102,6 +103,7 @@ fn n_currents(plan: &ExecutionPlan, id: WeightTileId) -> u64 {
 fn sample_codes(
     graph: &LayerGraph,
     quantized: &QuantizedLayers,
+    mapping: &Mapping,
     calibration: &Calibration,
 ) -> Result<BTreeMap<LayerId, Vec<u16>>, QuantizeError> {
     let mut vectors = BTreeMap::new();
@@ -112,7 +114,11 @@ fn sample_codes(
         let Some(coding) = quantized.get(&id).map(|layer| layer.coding) else { continue };
         let statistics = calibration.layer(layer, crossbar)?;
         // Two's complement: the low bits of the code, whatever its sign.
-        let codes = statistics.samples.iter().map(|&x| coding.encode(x) as u16).collect();
+        let samples: Cow<'_, [f32]> = match mapping.unrolled.get(&id) {
+            Some(unrolling) => unrolling.samples(&statistics.samples).into(),
+            None => (&statistics.samples).into(),
+        };
+        let codes = samples.iter().map(|&x| coding.encode(x) as u16).collect();
         vectors.insert(id, codes);
     }
     Ok(vectors)

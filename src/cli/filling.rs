@@ -44,11 +44,14 @@ pub fn text(filled: &Filled) -> String {
 /// `conv1 x 3, conv2 x 2`, the first few.
 fn copies(filled: &Filled) -> String {
     const SHOWN_MAX: usize = 8;
+    let windows = filled.windows.iter().take(SHOWN_MAX);
+    let windows = windows.map(|(name, window)| format!("--unroll {name}={window}"));
     let mut copies: Vec<String> = filled
         .replicas
         .iter()
         .take(SHOWN_MAX)
         .map(|(name, n)| format!("--replicas {name}={n}"))
+        .chain(windows)
         .collect();
     if filled.replicas.len() > SHOWN_MAX {
         let rest = filled.replicas.len() - SHOWN_MAX;
@@ -77,5 +80,6 @@ pub fn json(filled: &Filled) -> Value {
         "bound_interval_us": us(filled.bound_ps),
         "methods": filled.tried.iter().map(method).collect::<Vec<_>>(),
         "replicas": filled.replicas,
+        "windows": filled.windows,
     })
 }

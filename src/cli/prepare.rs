@@ -332,6 +332,7 @@ impl Ready {
         let options = CompileOptions {
             quantize: compilation.quantize(),
             mapping: self.mapping.clone(),
+            unroll: compilation.unroll(),
             optimize: compilation.optimize.map(Into::into),
             room: self.room,
         };

@@ -112,7 +112,9 @@ impl Search<'_> {
         let fits = |n: usize| {
             let slices = slices_after(&steps[..n]);
             let options = MappingOptions { slices, ..self.options.mapping.clone() };
-            mapping::map(&self.model.graph, self.target, &options).is_ok()
+            // With windows left to the chip, which then makes room.
+            let unroll = &self.options.unroll;
+            mapping::map_unrolled(&self.model.graph, self.target, &options, unroll).is_ok()
         };
         // Nothing at all may be too large already; compiling then says so.
         let (mut low, mut high) = (0, steps.len());
@@ -160,6 +162,7 @@ impl Search<'_> {
         let options = CompileOptions {
             quantize: QuantizeOptions { precision, ..self.options.quantize.clone() },
             mapping: self.options.mapping.clone(),
+            unroll: self.options.unroll.clone(),
             optimize: self.options.optimize,
             room: self.options.room,
         };

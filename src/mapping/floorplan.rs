@@ -3,6 +3,7 @@
 //! ```yaml
 //! layers:
 //!   conv2:
+//!     window: [2, 2]                       # output positions of a wave, for convolutions
 //!     slice_inputs: 9                      # cut after every 9 inputs
 //!     spots: [1, 1, 1, 1, 3, 3, 3, 3]      # one PE a tile
 //!   fc:
@@ -31,6 +32,8 @@ pub struct Floorplan {
 /// What is fixed about one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LayerPlan {
+    /// Output positions that one wave makes, along the innermost loops.
+    pub window: Option<Vec<usize>>,
     /// Inputs of each row slice; one number repeats.
     pub slice_inputs: Option<Vec<u32>>,
     /// Copies of the layer.
@@ -60,6 +63,7 @@ struct FileForm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LayerForm {
+    window: Option<Vec<usize>>,
     slice_inputs: Option<OneOrMany>,
     replicas: Option<u32>,
     #[serde(default)]
@@ -104,6 +108,7 @@ impl Floorplan {
             }
         };
         let layer = |form: LayerForm| LayerPlan {
+            window: form.window,
             slice_inputs: form.slice_inputs.map(|inputs| match inputs {
                 OneOrMany::One(n) => vec![n],
                 OneOrMany::Many(many) => many,

@@ -21,10 +21,12 @@ mod partition;
 mod passes;
 mod place;
 mod print;
+pub mod unroll;
 mod verify;
 
 pub use floorplan::{Floorplan, LayerPlan, Spot};
 pub use print::mapping_text;
+pub use unroll::{UnrollOptions, Unrolling};
 pub use verify::{MappingFault, verify};
 pub(crate) use verify::{overlap, shared_weights};
 
@@ -35,7 +37,7 @@ use thiserror::Error;
 
 use crate::diagnostic::{Diagnostic, Explain, nearest};
 use crate::entity::{LayerId, PeId, Table, WeightTileId};
-use crate::graph::LayerGraph;
+use crate::graph::{LayerGraph, LoopNest};
 use crate::target::Target;
 use place::Placer;
 
@@ -113,6 +115,8 @@ pub struct Mapping {
     pub replicas: BTreeMap<LayerId, u32>,
     /// Slices of a weight of each crossbar layer; at least 1.
     pub slices: BTreeMap<LayerId, u8>,
+    /// Layers of which one wave makes several output positions, and how.
+    pub unrolled: BTreeMap<LayerId, Unrolling>,
 }
 
 impl Mapping {
@@ -124,6 +128,11 @@ impl Mapping {
         used.len()
     }
 
+    /// The loops of a crossbar layer as its matrix lies on arrays.
+    pub fn nest<'a>(&'a self, graph: &'a LayerGraph, layer: LayerId) -> Option<&'a LoopNest> {
+        nest(&self.unrolled, graph, layer)
+    }
+
     /// Tiles of one replica of a layer, in order.
     pub fn tiles_of(
         &self,
@@ -131,6 +140,18 @@ impl Mapping {
         replica: u32,
     ) -> impl Iterator<Item = (WeightTileId, &WeightTile)> {
         self.tiles.iter().filter(move |(_, t)| t.layer == layer && t.replica == replica)
+    }
+}
+
+/// The loops of a crossbar layer as it is unrolled, or as it is.
+fn nest<'a>(
+    unrolled: &'a BTreeMap<LayerId, Unrolling>,
+    graph: &'a LayerGraph,
+    layer: LayerId,
+) -> Option<&'a LoopNest> {
+    match unrolled.get(&layer) {
+        Some(unrolling) => Some(&unrolling.nest),
+        None => Some(&graph.crossbar(layer)?.nest),
     }
 }
 
@@ -145,6 +166,9 @@ pub struct MappingOptions {
     /// Pairs that hold a weight between them, by name of the layer; layers not
     /// named have one.
     pub slices: BTreeMap<String, u8>,
+    /// Output positions that one wave makes, by loop over positions, by name of
+    /// the layer; layers not named, and not in the floorplan, make one.
+    pub windows: BTreeMap<String, Vec<usize>>,
     /// Passes allowed at most, with cells written anew between them; 0 is 1.
     pub n_passes: u32,
 }
@@ -190,6 +214,15 @@ pub enum MappingError {
         wanted: u32,
         /// Output positions of the layer.
         positions: usize,
+    },
+    /// A layer that cannot be unrolled so.
+    Window {
+        /// The layer.
+        layer: String,
+        /// Positions by loop.
+        window: Vec<usize>,
+        /// What is wrong, with the numbers.
+        reason: String,
     },
     /// A layer drives cells that an earlier one drove in an earlier pass.
     Overwritten {
@@ -268,6 +301,14 @@ impl Explain for MappingError {
                         _ => format!("choose from 1 to {positions}"),
                     }),
             ],
+            Self::Window { layer, window, reason } => vec![
+                Diagnostic::error(format!(
+                    "layer `{layer}` cannot make {} output positions in a wave",
+                    unroll::window_text(window)
+                ))
+                .note(reason.clone())
+                .help("leave the window to ohmc with `--unroll auto`"),
+            ],
             Self::Overwritten { layer } => vec![
                 Diagnostic::error(format!(
                     "layer `{layer}` drives cells that are overwritten by then"
@@ -289,6 +330,28 @@ impl Explain for MappingError {
     }
 }
 
+/// Maps a graph whose layers are unrolled as they are told to be, or as the
+/// chip allows.
+///
+/// # Errors
+///
+/// The model does not fit the target, or options name what is not there.
+pub fn map_unrolled(
+    graph: &LayerGraph,
+    target: &Target,
+    options: &MappingOptions,
+    unroll: &UnrollOptions,
+) -> Result<Mapping, MappingError> {
+    let with = |windows: &BTreeMap<String, Vec<usize>>| {
+        // Those that were given stand.
+        let mut windows = windows.clone();
+        windows.extend(options.windows.clone());
+        map(graph, target, &MappingOptions { windows, ..options.clone() })
+    };
+    let fits = |windows: &BTreeMap<String, Vec<usize>>| with(windows).is_ok();
+    with(&unroll::choose(graph, target, (unroll, &options.floorplan), fits)?)
+}
+
 /// Partitions, replicates and places a graph.
 ///
 /// # Errors
@@ -300,6 +363,7 @@ pub fn map(
     options: &MappingOptions,
 ) -> Result<Mapping, MappingError> {
     check_names(graph, options)?;
+    let unrolled = unrolled(graph, options)?;
     let (mut replicas, mut n_slices) = (BTreeMap::new(), BTreeMap::new());
     let mut pieces = Vec::new();
     for (id, layer, crossbar) in graph.crossbar_layers() {
@@ -313,7 +377,8 @@ pub fn map(
             .copied()
             .or(plan.and_then(|plan| plan.replicas))
             .unwrap_or(1);
-        let positions = crossbar.nest.positions_per_input();
+        let nest = unrolled.get(&id).map_or(&crossbar.nest, |unrolling| &unrolling.nest);
+        let positions = nest.positions_per_input();
         if wanted == 0 || wanted as usize > positions {
             let layer = layer.name.clone();
             return Err(MappingError::Replicas { layer, wanted, positions });
@@ -321,7 +386,7 @@ pub fn map(
         replicas.insert(id, wanted);
         let own = options.slices.get(&layer.name).copied().unwrap_or(1);
         n_slices.insert(id, own);
-        let cut = partition::cut(&crossbar.nest, target.pe, plan)
+        let cut = partition::cut(nest, target.pe, plan)
             .map_err(|reason| MappingError::Floorplan { layer: layer.name.clone(), reason })?;
         for replica in 0..wanted {
             for piece in &cut {
@@ -330,7 +395,7 @@ pub fn map(
         }
     }
     let spots = floorplan::spots(graph, &pieces, &options.floorplan)?;
-    let placer = Placer { graph, target, replicas: &replicas };
+    let placer = Placer { graph, target, replicas: &replicas, unrolled: &unrolled };
     let (tiles, n_pes, n_passes) = match (placer.on_chip(&pieces, &spots)?, pe_limit(target)) {
         (Some((tiles, n_pes)), _) => (tiles, n_pes, 1),
         (None, Some(n_pes)) if options.n_passes > 1 => {
@@ -340,9 +405,42 @@ pub fn map(
         }
         (None, _) => return Err(placer.too_large(&pieces, &spots, None)),
     };
-    let mapping = Mapping { tiles, n_pes, n_passes, replicas, slices: n_slices };
+    let mapping = Mapping { tiles, n_pes, n_passes, replicas, slices: n_slices, unrolled };
     let faults = verify(&mapping, graph, target);
     if faults.is_empty() { Ok(mapping) } else { Err(MappingError::Verify(faults)) }
+}
+
+/// How every layer with a window is unrolled; layers that drive the same cells
+/// have the same window.
+fn unrolled(
+    graph: &LayerGraph,
+    options: &MappingOptions,
+) -> Result<BTreeMap<LayerId, Unrolling>, MappingError> {
+    let mut unrolled: BTreeMap<LayerId, Unrolling> = BTreeMap::new();
+    for (id, _, crossbar) in graph.crossbar_layers() {
+        let matrix = graph.matrix_of(id);
+        let layer = graph.layer(matrix).name.clone();
+        let planned = options.floorplan.layers.get(&layer).and_then(|plan| plan.window.as_ref());
+        let window = match (options.windows.get(&layer), planned) {
+            (Some(window), _) => window.clone(),
+            (None, Some(window)) => unroll::aligned(&crossbar.nest, window).map_err(|reason| {
+                let (layer, window) = (layer.clone(), window.clone());
+                MappingError::Window { layer, window, reason }
+            })?,
+            (None, None) => continue,
+        };
+        if window.iter().all(|length| *length == 1) {
+            continue;
+        }
+        let wrong = |reason| MappingError::Window { layer, window: window.clone(), reason };
+        let own = Unrolling::new(&crossbar.nest, &window).map_err(wrong.clone())?;
+        let extents = |nest: &LoopNest| (nest.n_groups(), nest.n_rows(), nest.n_columns());
+        if unrolled.get(&matrix).is_some_and(|first| extents(&first.nest) != extents(&own.nest)) {
+            return Err(wrong("layers that drive the same cells walk them otherwise".to_string()));
+        }
+        unrolled.insert(id, own);
+    }
+    Ok(unrolled)
 }
 
 fn check_names(graph: &LayerGraph, options: &MappingOptions) -> Result<(), MappingError> {

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MappingError, Spot, WeightTile, counted, pe_limit};
+use super::{MappingError, Spot, Unrolling, WeightTile, counted, nest, pe_limit};
 use crate::entity::{Entity, LayerId, PeId, Table, WeightTileId};
 use crate::graph::LayerGraph;
 use crate::target::{Pe, Target};
@@ -36,6 +36,7 @@ pub(super) struct Placer<'a> {
     pub graph: &'a LayerGraph,
     pub target: &'a Target,
     pub replicas: &'a BTreeMap<LayerId, u32>,
+    pub unrolled: &'a BTreeMap<LayerId, Unrolling>,
 }
 
 impl Placer<'_> {
@@ -112,7 +113,7 @@ impl Placer<'_> {
     }
 
     fn board(&self, limit: Option<u32>) -> Board<'_> {
-        Board::new(self.graph, self.replicas, self.target.pe, limit.unwrap_or(u32::MAX))
+        Board::new(self, limit.unwrap_or(u32::MAX))
     }
 }
 
@@ -138,8 +139,7 @@ struct Taken {
 }
 
 struct Board<'a> {
-    graph: &'a LayerGraph,
-    replicas: &'a BTreeMap<LayerId, u32>,
+    placer: &'a Placer<'a>,
     pe: Pe,
     limit: u32,
     pes: Vec<Taken>,
@@ -150,13 +150,9 @@ struct Board<'a> {
 }
 
 impl<'a> Board<'a> {
-    fn new(
-        graph: &'a LayerGraph,
-        replicas: &'a BTreeMap<LayerId, u32>,
-        pe: Pe,
-        limit: u32,
-    ) -> Self {
-        Self { graph, replicas, pe, limit, pes: Vec::new(), first_open: 0, most_waves: 0 }
+    fn new(placer: &'a Placer<'a>, limit: u32) -> Self {
+        let pe = placer.target.pe;
+        Self { placer, pe, limit, pes: Vec::new(), first_open: 0, most_waves: 0 }
     }
 
     /// Places fixed tiles first, then free ones from the largest down; `None`
@@ -250,7 +246,7 @@ impl<'a> Board<'a> {
     /// Puts a tile where the user wants it.
     fn pin(&mut self, tile: &mut WeightTile, spot: Spot) -> Result<(), MappingError> {
         let wrong = |reason: String| MappingError::Floorplan {
-            layer: self.graph.layer(tile.layer).name.clone(),
+            layer: self.placer.graph.layer(tile.layer).name.clone(),
             reason,
         };
         if spot.pe >= self.limit {
@@ -298,9 +294,10 @@ impl<'a> Board<'a> {
 
     /// Waves that a tile is driven with for one input.
     fn waves(&self, tile: &WeightTile) -> u64 {
-        let positions =
-            self.graph.crossbar(tile.layer).map_or(0, |c| c.nest.positions_per_input() as u64);
-        let replicas = self.replicas.get(&tile.layer).copied().unwrap_or(1);
+        let Placer { graph, replicas, unrolled, .. } = self.placer;
+        let nest = nest(unrolled, graph, tile.layer);
+        let positions = nest.map_or(0, |nest| nest.positions_per_input() as u64);
+        let replicas = replicas.get(&tile.layer).copied().unwrap_or(1);
         positions.div_ceil(u64::from(replicas.max(1)))
     }
 

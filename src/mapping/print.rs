@@ -32,6 +32,9 @@ pub fn mapping_text(mapping: &Mapping, graph: &LayerGraph) -> String {
         if n_slices > 1 {
             let _ = write!(copies, ", {n_slices} slices");
         }
+        if let Some(unrolling) = mapping.unrolled.get(&layer) {
+            let _ = write!(copies, ", {} positions a wave", unrolling.window_text());
+        }
         let _ = writeln!(text, "{layer} `{}`{copies}", graph.layer(layer).name);
         for (id, tile) in mapping.tiles.iter().filter(|(_, tile)| tile.layer == layer) {
             let mut what = String::new();

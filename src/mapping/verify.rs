@@ -7,8 +7,8 @@
 //! 2. Every tile lies inside its PE, starts on an even output line, and its PE
 //!    is one of the chip's, in one of the passes.
 //! 3. No cell belongs to two tiles.
-//! 4. Each slice of each weight of each replica of each crossbar layer is in
-//!    exactly one tile.
+//! 4. Each slice of each weight of each replica of each crossbar layer, as it is
+//!    unrolled, is in exactly one tile.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::{Mapping, WeightTile, length, pe_limit};
 use crate::entity::{LayerId, PeId, WeightTileId};
-use crate::graph::LayerGraph;
+use crate::graph::{LayerGraph, LoopNest};
 use crate::target::{Pe, Target};
 
 /// A broken invariant, by its number in the module documentation.
@@ -83,8 +83,7 @@ pub fn verify(mapping: &Mapping, graph: &LayerGraph, target: &Target) -> Vec<Map
         }
     }
     for (id, tile) in mapping.tiles.iter() {
-        let inside = graph.crossbar(tile.layer).is_some_and(|crossbar| {
-            let nest = &crossbar.nest;
+        let inside = mapping.nest(graph, tile.layer).is_some_and(|nest| {
             let within = |range: &std::ops::Range<u32>, n: usize| {
                 range.start < range.end && range.end as usize <= n
             };
@@ -98,7 +97,7 @@ pub fn verify(mapping: &Mapping, graph: &LayerGraph, target: &Target) -> Vec<Map
         }
     }
     for ((layer, replica, slice), tiles) in matrices {
-        let wanted = graph.crossbar(layer).map_or(0, |c| c.weights.len() as u64);
+        let wanted = mapping.nest(graph, layer).map_or(0, n_weights);
         let found: u64 = tiles.iter().map(|tile| tile.n_weight_cells() / 2).sum();
         let twice = shared_weights(&tiles);
         if found != wanted || twice != 0 {
@@ -106,6 +105,10 @@ pub fn verify(mapping: &Mapping, graph: &LayerGraph, target: &Target) -> Vec<Map
         }
     }
     faults
+}
+
+fn n_weights(nest: &LoopNest) -> u64 {
+    nest.n_groups() as u64 * nest.n_rows() as u64 * nest.n_columns() as u64
 }
 
 /// Invariants 2 and 3, for tiles of PEs of one geometry.

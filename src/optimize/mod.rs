@@ -24,6 +24,7 @@ use thiserror::Error;
 
 use crate::diagnostic::{Diagnostic, Explain};
 use crate::graph::LayerGraph;
+use crate::mapping::unroll::{self, Choice, UnrollOptions};
 use crate::mapping::{self, Mapping, MappingError, MappingOptions, pe_limit};
 use crate::target::Target;
 use crate::timing::{Estimate, estimate_mapping};
@@ -107,13 +108,17 @@ pub struct Filled {
     pub mapping: Mapping,
     /// Replicas by name of the layer, of those that have several.
     pub replicas: BTreeMap<String, u32>,
+    /// Output positions that a wave makes, by name of the layer, of those that
+    /// are unrolled: `2x4`.
+    pub windows: BTreeMap<String, String>,
     /// What each method came to, the first without replicas.
     pub tried: Vec<Tried>,
     /// Which of them is the best.
     pub best: usize,
     /// PEs of the chip.
     pub n_pes: u32,
-    /// Time between inputs that no choice of replicas can go below: the work
+    /// Time between inputs that no choice of replicas can go below, windows as
+    /// they come: the work
     /// of all PEs, dealt evenly to every PE of the chip.
     pub bound_ps: u64,
 }
@@ -127,7 +132,8 @@ impl Filled {
 
 /// Maps a model so that its replicas fill the chip.
 ///
-/// Replicas that `options` names stay as they are; the others are chosen.
+/// Replicas that `options` names stay as they are; the others are chosen, and
+/// with them the windows of layers that `unroll` leaves to the chip.
 ///
 /// # Errors
 ///
@@ -136,6 +142,7 @@ pub fn fill(
     graph: &LayerGraph,
     target: &Target,
     options: &MappingOptions,
+    unroll: &UnrollOptions,
     goal: Goal,
 ) -> Result<Filled, OptimizeError> {
     let Some(n_pes) = pe_limit(target) else {
@@ -144,7 +151,16 @@ pub fn fill(
     if goal == Goal::Energy && target.costs.is_none() {
         return Err(OptimizeError::NoCosts { target: target.name.clone() });
     }
-    let search = search::Search::new(graph, target, options, goal, n_pes)?;
+    // Windows left to the chip are chosen with the replicas; others stand.
+    let chosen = unroll.without_auto();
+    let mut windows = unroll::choose(graph, target, (&chosen, &options.floorplan), |_| true)?;
+    windows.extend(options.windows.clone());
+    let given = &options.windows;
+    let is_open = |name: &str| {
+        unroll.of(name, &options.floorplan) == Choice::Auto && !given.contains_key(name)
+    };
+    let options = &MappingOptions { windows, ..options.clone() };
+    let search = search::Search::new(graph, target, options, is_open, (goal, n_pes))?;
     let mut tried = vec![search.start.clone(), search.greedy(), search.balanced()];
     let key = |candidate: &search::Candidate| candidate.score(goal);
     let mut best = 0;
@@ -156,13 +172,11 @@ pub fn fill(
     let bound_ps = tried[0].tried.estimate.driven_ps.div_ceil(u64::from(n_pes.max(1)));
     let summary = tried.iter().map(|candidate| candidate.tried.clone()).collect();
     let chosen = tried.swap_remove(best);
-    let replicas = chosen.replicas.into_iter().filter(|(_, n)| *n > 1).collect();
-    let mapping = mapping::map(
-        graph,
-        target,
-        &MappingOptions { replicas: chosen.wanted, ..options.clone() },
-    )?;
-    Ok(Filled { goal, mapping, replicas, tried: summary, best, n_pes, bound_ps })
+    let mapping = mapping::map(graph, target, &chosen.wanted)?;
+    let replicas = chosen.replicas();
+    let windows = mapping.unrolled.iter().map(|(&id, own)| (graph.layer(id).name.clone(), own));
+    let windows = windows.map(|(name, own)| (name, own.window_text())).collect();
+    Ok(Filled { goal, mapping, replicas, windows, tried: summary, best, n_pes, bound_ps })
 }
 
 /// Energy of one input in pJ by a target's costs.

@@ -1,10 +1,11 @@
-//! The search for replicas.
+//! The search for replicas, and for windows where these are left open.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Goal, OptimizeError, Tried, judge};
 use crate::entity::{LayerId, PeId};
 use crate::graph::LayerGraph;
+use crate::mapping::unroll::{self, Costed};
 use crate::mapping::{self, Mapping, MappingOptions};
 use crate::target::Target;
 use crate::timing::Resource;
@@ -16,19 +17,33 @@ const WORK_MAX: u64 = 100_000_000;
 /// Steps that find nothing better before a climb ends.
 const FAILURES_MAX: usize = 8;
 
-/// Replicas with what they come to.
+/// How much of a layer is on the chip: which of its windows, how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pick {
+    way: usize,
+    replicas: u32,
+}
+
+/// Replicas and windows with what they come to.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     /// By name, every layer that may have some.
-    pub replicas: BTreeMap<String, u32>,
+    picks: BTreeMap<String, Pick>,
     /// What the mapper is told: these and what the user fixed.
-    pub wanted: BTreeMap<String, u32>,
+    pub wanted: MappingOptions,
     pub tried: Tried,
     /// Layers of the busiest resource, which a replica could relieve.
     busiest: Vec<String>,
 }
 
 impl Candidate {
+    /// Replicas by name of the layer, of those that were left open and have
+    /// several.
+    pub(super) fn replicas(&self) -> BTreeMap<String, u32> {
+        let several = self.picks.iter().filter(|(_, pick)| pick.replicas > 1);
+        several.map(|(name, pick)| (name.clone(), pick.replicas)).collect()
+    }
+
     /// Smaller is better; of two that are alike, the one with fewer PEs.
     pub(super) fn score(&self, goal: Goal) -> (u64, u64, u64, usize) {
         let Tried { estimate, n_pes, energy_pj, .. } = &self.tried;
@@ -48,18 +63,40 @@ impl Candidate {
 #[derive(Debug, Clone)]
 struct Replicable {
     name: String,
-    n_positions: u64,
-    /// Time of one position on the PE that takes longest for it.
-    position_ps: u64,
+    /// At least one; the first is the layer as it comes. Several where its
+    /// window is to be chosen too, by cells.
+    ways: Vec<Way>,
+}
+
+/// A window of a layer.
+#[derive(Debug, Clone)]
+struct Way {
+    window: Option<Vec<usize>>,
+    n_waves: u64,
+    /// Time of one wave on the PE that takes longest for it.
+    wave_ps: u64,
     /// Cells of one replica.
     n_cells: u64,
     n_tiles: u64,
 }
 
+impl Way {
+    /// Time of the waves of one of so many replicas.
+    fn time_ps(&self, replicas: u32) -> u64 {
+        self.n_waves.div_ceil(u64::from(replicas.max(1))).saturating_mul(self.wave_ps)
+    }
+
+    /// Replicas that keep a pace, or as many as there are waves.
+    fn replicas_for(&self, pace_ps: u64) -> u32 {
+        let waves_each = (pace_ps / self.wave_ps.max(1)).max(1);
+        let n = self.n_waves.div_ceil(waves_each).clamp(1, self.n_waves.max(1));
+        u32::try_from(n).unwrap_or(u32::MAX)
+    }
+}
+
 pub(super) struct Search<'a> {
     graph: &'a LayerGraph,
     target: &'a Target,
-    options: &'a MappingOptions,
     goal: Goal,
     n_pes: u32,
     layers: Vec<Replicable>,
@@ -71,14 +108,17 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    /// `is_open` says of which layers the window is to be chosen too.
     pub(super) fn new(
         graph: &'a LayerGraph,
         target: &'a Target,
-        options: &'a MappingOptions,
-        goal: Goal,
-        n_pes: u32,
+        options: &MappingOptions,
+        is_open: impl Fn(&str) -> bool,
+        (goal, n_pes): (Goal, u32),
     ) -> Result<Self, OptimizeError> {
         let mapping = mapping::map(graph, target, options)?;
+        let cycle_ps = (target.readout.cycle_ns * 1000.0).round() as u64;
+        let plane_ps = u64::from(target.readout.input_bits).saturating_mul(cycle_ps.max(1));
         let mut layers = Vec::new();
         let (mut n_cells_fixed, mut n_tiles_fixed) = (0, 0);
         for (id, layer, crossbar) in graph.crossbar_layers() {
@@ -95,67 +135,83 @@ impl<'a> Search<'a> {
                 n_tiles_fixed += n_tiles;
                 continue;
             }
-            let n_positions = crossbar.nest.positions_per_input() as u64;
+            let nest = mapping.nest(graph, id).unwrap_or(&crossbar.nest);
             // Loops drive the same cells once a step.
             let n_steps =
                 graph.crossbar_layers().filter(|(other, ..)| graph.matrix_of(*other) == id).count();
-            let position_ps = n_steps as u64 * slowest_position_ps(&mapping, id, target);
-            let name = layer.name.clone();
-            layers.push(Replicable { name, n_positions, position_ps, n_cells, n_tiles });
+            let as_it_comes = Way {
+                window: options.windows.get(&layer.name).cloned(),
+                n_waves: nest.positions_per_input() as u64,
+                wave_ps: n_steps as u64 * slowest_position_ps(&mapping, id, target),
+                n_cells,
+                n_tiles,
+            };
+            let mut ways = vec![as_it_comes];
+            if is_open(&layer.name) && !unroll::is_shared(graph, id) {
+                let n_slices = u64::from(mapping.slices.get(&id).copied().unwrap_or(1));
+                let front = unroll::front(nest, target, |cost| cost.waves * cost.rounds);
+                ways.extend(front.into_iter().skip(1).map(|Costed { window, cost }| Way {
+                    window: Some(window),
+                    n_waves: cost.waves,
+                    wave_ps: cost.rounds.saturating_mul(plane_ps),
+                    n_cells: cost.cells * n_slices,
+                    n_tiles: cost.tiles * n_slices,
+                }));
+            }
+            layers.push(Replicable { name: layer.name.clone(), ways });
         }
-        let replicas = layers.iter().map(|layer| (layer.name.clone(), 1)).collect();
+        let one = Pick { way: 0, replicas: 1 };
+        let picks = layers.iter().map(|layer| (layer.name.clone(), one)).collect();
         let tried = judge("none", &mapping, graph, target);
         let busiest = busiest(&mapping, &tried, graph);
-        let wanted = options.replicas.clone();
-        let start = Candidate { replicas, wanted, tried, busiest };
-        Ok(Self {
-            graph,
-            target,
-            options,
-            goal,
-            n_pes,
-            layers,
-            n_cells_fixed,
-            n_tiles_fixed,
-            start,
-        })
+        let start = Candidate { picks, wanted: options.clone(), tried, busiest };
+        Ok(Self { graph, target, goal, n_pes, layers, n_cells_fixed, n_tiles_fixed, start })
     }
 
     /// Places and judges; `None` where it does not fit.
     fn candidate(
         &self,
         method: &'static str,
-        replicas: BTreeMap<String, u32>,
+        picks: BTreeMap<String, Pick>,
         budget: &mut u64,
     ) -> Option<Candidate> {
-        let of = |layer: &Replicable| u64::from(replicas.get(&layer.name).copied().unwrap_or(1));
-        let n_cells: u64 = self.layers.iter().map(|l| of(l).saturating_mul(l.n_cells)).sum();
-        if n_cells + self.n_cells_fixed > u64::from(self.n_pes) * self.target.pe.cells() {
+        let mut wanted = self.start.wanted.clone();
+        let (mut n_cells, mut n_tiles) = (self.n_cells_fixed, self.n_tiles_fixed);
+        for layer in &self.layers {
+            let Pick { way, replicas } = *picks.get(&layer.name)?;
+            let way = layer.ways.get(way)?;
+            n_cells += u64::from(replicas).saturating_mul(way.n_cells);
+            n_tiles += u64::from(replicas).saturating_mul(way.n_tiles);
+            wanted.replicas.insert(layer.name.clone(), replicas);
+            if let Some(window) = &way.window {
+                wanted.windows.insert(layer.name.clone(), window.clone());
+            }
+        }
+        if n_cells > u64::from(self.n_pes) * self.target.pe.cells() {
             return None;
         }
-        let n_tiles: u64 = self.layers.iter().map(|l| of(l) * l.n_tiles).sum();
-        let work = (n_tiles + self.n_tiles_fixed) * u64::from(self.n_pes);
+        let work = n_tiles.saturating_mul(u64::from(self.n_pes));
         *budget = budget.checked_sub(work)?;
-        let mut wanted = self.options.replicas.clone();
-        wanted.extend(replicas.iter().map(|(name, &n)| (name.clone(), n)));
-        let options = MappingOptions { replicas: wanted.clone(), ..self.options.clone() };
-        let mapping = mapping::map(self.graph, self.target, &options).ok()?;
+        let mapping = mapping::map(self.graph, self.target, &wanted).ok()?;
         let tried = judge(method, &mapping, self.graph, self.target);
         let busiest = busiest(&mapping, &tried, self.graph);
-        Some(Candidate { replicas, wanted, tried, busiest })
+        Some(Candidate { picks, wanted, tried, busiest })
     }
 
-    /// One replica more where the busiest PE works, as long as it helps.
+    fn started(&self, method: &'static str) -> Candidate {
+        Candidate { tried: Tried { method, ..self.start.tried.clone() }, ..self.start.clone() }
+    }
+
+    /// One replica more, or the next window, where the busiest PE works, as long
+    /// as it helps.
     pub(super) fn greedy(&self) -> Candidate {
-        let mut best = Candidate {
-            tried: Tried { method: "greedy", ..self.start.tried.clone() },
-            ..self.start.clone()
-        };
+        let mut best = self.started("greedy");
         let mut budget = WORK_MAX;
         loop {
             let mut better = None;
             for name in best.busiest.clone() {
-                let Some(next) = self.one_more(&best, &name, "greedy", &mut budget) else {
+                let Some(next) = self.changed(&best, &name, Change::More, "greedy", &mut budget)
+                else {
                     continue;
                 };
                 if next.score(self.goal) < best.score(self.goal) {
@@ -172,12 +228,9 @@ impl<'a> Search<'a> {
 
     /// The fastest pace that fits, then single layers.
     pub(super) fn balanced(&self) -> Candidate {
-        let mut best = Candidate {
-            tried: Tried { method: "balanced", ..self.start.tried.clone() },
-            ..self.start.clone()
-        };
+        let mut best = self.started("balanced");
         let mut budget = WORK_MAX;
-        let slowest = self.layers.iter().map(|l| l.n_positions.saturating_mul(l.position_ps)).max();
+        let slowest = self.layers.iter().map(|layer| layer.ways[0].time_ps(1)).max();
         let (mut low, mut high) = (0, slowest.unwrap_or(0));
         // Each pace halves what is left between one that fits and one that
         // does not; a dozen leaves less than a thousandth.
@@ -187,7 +240,7 @@ impl<'a> Search<'a> {
             }
             // First in great strides: the fastest pace is often a small part.
             let pace = if low == 0 { high / 2 } else { low + (high - low) / 2 };
-            match self.candidate("balanced", self.replicas_for(pace), &mut budget) {
+            match self.candidate("balanced", self.picks_for(pace), &mut budget) {
                 Some(next) => {
                     high = pace;
                     if next.score(self.goal) < best.score(self.goal) {
@@ -200,12 +253,16 @@ impl<'a> Search<'a> {
         self.climb(best, &mut budget)
     }
 
-    /// Replicas with which every layer alone keeps a pace.
-    fn replicas_for(&self, pace_ps: u64) -> BTreeMap<String, u32> {
+    /// What keeps every layer alone at a pace with the fewest cells.
+    fn picks_for(&self, pace_ps: u64) -> BTreeMap<String, Pick> {
         let of = |layer: &Replicable| {
-            let positions_each = (pace_ps / layer.position_ps.max(1)).max(1);
-            let n = layer.n_positions.div_ceil(positions_each).clamp(1, layer.n_positions.max(1));
-            (layer.name.clone(), u32::try_from(n).unwrap_or(u32::MAX))
+            let picks = layer.ways.iter().enumerate().map(|(way, own)| {
+                let replicas = own.replicas_for(pace_ps);
+                let late = own.time_ps(replicas) > pace_ps.max(own.wave_ps);
+                ((late, u64::from(replicas) * own.n_cells), Pick { way, replicas })
+            });
+            let pick = picks.min_by_key(|(cost, _)| *cost).map(|(_, pick)| pick);
+            (layer.name.clone(), pick.unwrap_or(Pick { way: 0, replicas: 1 }))
         };
         self.layers.iter().map(of).collect()
     }
@@ -220,8 +277,8 @@ impl<'a> Search<'a> {
             let mut n_failed = 0;
             let mut better = None;
             'layers: for name in &names {
-                for step in [1, -1] {
-                    let next = self.changed(&best, name, step, "balanced", budget);
+                for change in [Change::More, Change::Fewer] {
+                    let next = self.changed(&best, name, change, "balanced", budget);
                     match next {
                         Some(next) if next.score(self.goal) < best.score(self.goal) => {
                             better = Some(next);
@@ -241,30 +298,68 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn one_more(
-        &self,
-        from: &Candidate,
-        name: &str,
-        method: &'static str,
-        budget: &mut u64,
-    ) -> Option<Candidate> {
-        self.changed(from, name, 1, method, budget)
-    }
-
     fn changed(
         &self,
         from: &Candidate,
         name: &str,
-        step: i32,
+        change: Change,
         method: &'static str,
         budget: &mut u64,
     ) -> Option<Candidate> {
         let layer = self.layers.iter().find(|layer| layer.name == name)?;
-        let mut replicas = from.replicas.clone();
-        let n = replicas.get_mut(name)?;
-        *n = n.checked_add_signed(step).filter(|n| *n > 0 && u64::from(*n) <= layer.n_positions)?;
-        self.candidate(method, replicas, budget)
+        let now = *from.picks.get(name)?;
+        let next = match change {
+            Change::More => more(layer, now)?,
+            Change::Fewer => fewer(layer, now)?,
+        };
+        let mut picks = from.picks.clone();
+        picks.insert(name.to_string(), next);
+        self.candidate(method, picks, budget)
     }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    More,
+    Fewer,
+}
+
+/// One replica more; where there are several windows, what is sooner done with
+/// the fewest cells.
+fn more(layer: &Replicable, now: Pick) -> Option<Pick> {
+    let one_more = |pick: Pick| Pick { replicas: pick.replicas.saturating_add(1), ..pick };
+    let within = |pick: &Pick| {
+        layer.ways.get(pick.way).is_some_and(|way| u64::from(pick.replicas) <= way.n_waves)
+    };
+    if layer.ways.len() == 1 {
+        return Some(one_more(now)).filter(within);
+    }
+    let time_ps = layer.ways.get(now.way)?.time_ps(now.replicas);
+    let sooner = layer.ways.iter().enumerate().map(|(way, own)| {
+        let mut pick = Pick { way, replicas: own.replicas_for(time_ps) };
+        while own.time_ps(pick.replicas) >= time_ps && within(&one_more(pick)) {
+            pick = one_more(pick);
+        }
+        (own.time_ps(pick.replicas), u64::from(pick.replicas) * own.n_cells, pick)
+    });
+    let sooner = sooner.filter(|(ps, ..)| *ps < time_ps);
+    sooner.min_by_key(|&(ps, cells, _)| (cells, ps)).map(|(.., pick)| pick)
+}
+
+/// One replica less; where there are several windows, what takes fewer cells
+/// and is done soonest.
+fn fewer(layer: &Replicable, now: Pick) -> Option<Pick> {
+    if layer.ways.len() == 1 {
+        let replicas = now.replicas.checked_sub(1).filter(|n| *n > 0)?;
+        return Some(Pick { replicas, ..now });
+    }
+    let cells = u64::from(now.replicas) * layer.ways.get(now.way)?.n_cells;
+    let smaller = layer.ways.iter().enumerate().filter_map(|(way, own)| {
+        let most = cells.checked_sub(1)? / own.n_cells.max(1);
+        let replicas = u32::try_from(most.min(own.n_waves)).ok().filter(|n| *n > 0)?;
+        Some((own.time_ps(replicas), u64::from(replicas) * own.n_cells, Pick { way, replicas }))
+    });
+    smaller.min_by_key(|&(ps, cells, _)| (ps, cells)).map(|(.., pick)| pick)
 }
 
 /// Time of one position of a layer on the PE that takes longest for it, with
@@ -304,7 +399,7 @@ fn busiest(mapping: &Mapping, tried: &Tried, graph: &LayerGraph) -> Vec<String> 
     let mut layers: Vec<LayerId> = layers.into_iter().collect();
     // Those with the most positions of a replica gain the most.
     layers.sort_by_key(|&id| {
-        let positions = graph.crossbar(id).map_or(0, |c| c.nest.positions_per_input() as u64);
+        let positions = mapping.nest(graph, id).map_or(0, |n| n.positions_per_input() as u64);
         let n = u64::from(mapping.replicas.get(&id).copied().unwrap_or(1).max(1));
         (std::cmp::Reverse(positions / n), id)
     });

@@ -79,6 +79,9 @@ struct LayerForm<'a> {
     columns: usize,
     weights: u64,
     positions: usize,
+    /// Positions that one wave makes; absent for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<&'a str>,
     steps: usize,
     macs: u64,
     replicas: u32,
@@ -316,6 +319,7 @@ impl<'a> LayerForm<'a> {
             columns: layer.n_columns,
             weights: layer.n_weights,
             positions: layer.n_positions,
+            window: layer.window.as_deref(),
             steps: layer.n_steps,
             macs: layer.macs,
             replicas: layer.n_replicas,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::work::Work;
 use crate::entity::{LayerId, PeId};
 use crate::graph::{LayerGraph, LayerKind, Obstacle};
+use crate::mapping::Unrolling;
 use crate::quantize::InputCoding;
 use crate::schedule::ExecutionPlan;
 
@@ -19,12 +20,14 @@ pub struct LayerRow {
     pub description: String,
     /// Blocks on the diagonal of its matrix.
     pub n_groups: usize,
-    /// Inputs of one block.
+    /// Inputs of one block, as it is unrolled.
     pub n_rows: usize,
-    /// Outputs of one block.
+    /// Outputs of one block, as it is unrolled.
     pub n_columns: usize,
-    /// Weights of one copy.
+    /// Weights of the model.
     pub n_weights: u64,
+    /// Output positions that one wave makes, by loop: `2x4`; `None` for one.
+    pub window: Option<String>,
     /// Output positions of one input, in each step of a loop.
     pub n_positions: usize,
     /// Times that one input drives it: steps of a loop, 1 outside.
@@ -76,23 +79,34 @@ pub(super) fn crossbar_rows(
         let mut pes: Vec<PeId> = tiles.iter().map(|tile| tile.pe).collect();
         pes.sort_unstable();
         pes.dedup();
-        let nest = &layer.nest;
+        let (nest, unrolled) = (&layer.nest, layer.unrolled.as_ref());
+        let kernel = unrolled.map_or(nest, |unrolling| &unrolling.kernel);
+        let n_weights = (kernel.n_groups() * kernel.n_rows() * kernel.n_columns()) as u64;
+        let cells_of_weights = match unrolled {
+            None => tiles.iter().map(|tile| tile.n_weight_cells()).sum(),
+            // Off the kernels, a window has cells that hold none.
+            Some(unrolling) => {
+                let copies = unrolling.n_positions() as u64 * u64::from(layer.n_replicas);
+                2 * n_weights * copies * u64::from(layer.n_slices())
+            }
+        };
         LayerRow {
             id,
             name: layer.name.clone(),
-            description: description(graph, id, n_steps),
+            description: description(graph, id, n_steps, unrolled),
             n_groups: nest.n_groups(),
             n_rows: nest.n_rows(),
             n_columns: nest.n_columns(),
-            n_weights: layer.levels.len() as u64,
-            n_positions: nest.positions_per_input(),
+            n_weights,
+            window: unrolled.map(Unrolling::window_text),
+            n_positions: kernel.positions_per_input(),
             n_steps,
-            macs: nest.macs_per_input().saturating_mul(n_steps as u64),
+            macs: kernel.macs_per_input().saturating_mul(n_steps as u64),
             n_replicas: layer.n_replicas,
             n_tiles: tiles.len(),
             pes,
             cells: tiles.iter().map(|tile| tile.n_cells()).sum(),
-            cells_of_weights: tiles.iter().map(|tile| tile.n_weight_cells()).sum(),
+            cells_of_weights,
             coding: layer.coding,
             work: work.get(&id).copied().unwrap_or_default(),
         }
@@ -100,10 +114,19 @@ pub(super) fn crossbar_rows(
     plan.layers.iter().filter(|(id, layer)| layer.matrix == **id).map(row).collect()
 }
 
-/// `product`, `product, 48 steps`
-fn description(graph: &LayerGraph, id: LayerId, n_steps: usize) -> String {
+/// `product`, `product, 48 steps`, `conv 3x3, 2x4 a wave`
+fn description(
+    graph: &LayerGraph,
+    id: LayerId,
+    n_steps: usize,
+    unrolled: Option<&Unrolling>,
+) -> String {
     let what = graph.crossbar(id).map(|c| c.description.clone()).unwrap_or_default();
-    if n_steps == 1 { what } else { format!("{what}, {n_steps} steps") }
+    let what = if n_steps == 1 { what } else { format!("{what}, {n_steps} steps") };
+    match unrolled {
+        Some(unrolling) => format!("{what}, {} a wave", unrolling.window_text()),
+        None => what,
+    }
 }
 
 pub(super) fn digital_rows(graph: &LayerGraph) -> Vec<DigitalRow> {

@@ -66,6 +66,8 @@ struct Scratch {
     patterns: Vec<Pattern>,
     sums: Vec<f64>,
     block: Block,
+    /// Results with those past the border, where there are such.
+    made: Vec<f32>,
 }
 
 thread_local! {
@@ -237,7 +239,16 @@ impl<'a> Crossbar<'a> {
             .for_each(|(input, (results, values))| {
                 let number = first_input + input as u64;
                 let mut scratch = SCRATCH.take();
-                self.run_input(values, number, n_threads, &mut scratch, results);
+                match &self.layout.overhang {
+                    None => self.run_input(values, number, n_threads, &mut scratch, results),
+                    Some(overhang) => {
+                        let mut made = std::mem::take(&mut scratch.made);
+                        grow(&mut made, overhang.n_made);
+                        self.run_input(values, number, n_threads, &mut scratch, &mut made);
+                        overhang.crop(&made, results);
+                        scratch.made = made;
+                    }
+                }
                 SCRATCH.set(scratch);
             });
     }

@@ -27,6 +27,9 @@ pub(super) struct Layout {
     pub run_codes: Vec<u32>,
     /// Values of the output tensor for one input.
     pub n_results: usize,
+    /// Where windows reach past its border: values of a tensor that holds those
+    /// too, and where each of its runs lies.
+    pub overhang: Option<Overhang>,
     /// Extents of the output tensor.
     output: Vec<Extent>,
     /// Elements of one input between two axes of the batch, of the input and
@@ -82,22 +85,25 @@ impl Layout {
             .collect::<Result<Vec<usize>, &str>>()?;
         total(&padded)?;
         let n_results = total(&output_shape)?;
-        for (axis, &extent) in nest.output.iter().zip(&output_shape) {
-            let reach: usize = axis
-                .terms
-                .iter()
-                .map(|&(l, stride)| (nest.extent(l, 1).unwrap_or(1) - 1) * stride)
-                .sum();
-            if reach >= extent {
-                return Err(format!("an output axis of extent {extent} is left"));
-            }
-        }
+        let made: Vec<usize> = nest
+            .output
+            .iter()
+            .zip(&output_shape)
+            .map(|(axis, &extent)| {
+                let last = |&(l, stride)| (nest.extent(l, 1).unwrap_or(1) - 1) * stride;
+                extent.max(axis.terms.iter().map(last).sum::<usize>() + 1)
+            })
+            .collect();
+        let overhang = match made == output_shape {
+            true => None,
+            false => Some(Overhang::new(nest, &made, &output_shape)?),
+        };
         let positions: Vec<usize> =
             nest.positions.iter().filter_map(|extent| extent.for_batch(1)).collect();
         let positions = numbered(LoopRef::Position, &positions);
         let mut columns = numbered(LoopRef::Group, &nest.groups);
         columns.extend(numbered(LoopRef::Column, &nest.columns));
-        let (walk, results) = (strides(&walked(nest, &padded)), strides(&output_shape));
+        let (walk, results) = (strides(&walked(nest, &padded)), strides(&made));
         let position_results = offsets(&nest.output, &results, &positions);
         Ok(Self {
             position_patterns: offsets(&nest.input, &walk, &positions),
@@ -111,6 +117,7 @@ impl Layout {
             shape,
             padded,
             n_results,
+            overhang,
         })
     }
 
@@ -188,6 +195,55 @@ impl Layout {
         }
         let map = PatternMap { slots: Vec::new(), runs, run_length, stride };
         Bundler::new(steps, self.position_patterns.len(), map)
+    }
+}
+
+/// A tensor of results that is larger than the layer's output: the last windows
+/// of a row make positions past its border, which go nowhere.
+#[derive(Debug, Clone)]
+pub(super) struct Overhang {
+    /// Values of the larger tensor for one input.
+    pub n_made: usize,
+    /// Values of a run along the last axis of the output.
+    run: usize,
+    /// Where each run of the output begins in the larger tensor.
+    starts: Vec<u32>,
+}
+
+impl Overhang {
+    /// Only a window's loops, which come with a loop of columns, may leave the
+    /// output; the error names an axis that others leave.
+    fn new(nest: &LoopNest, made: &[usize], output: &[usize]) -> Result<Self, String> {
+        for ((axis, &made), &extent) in nest.output.iter().zip(made).zip(output) {
+            let is_window = |(term, stride): &(LoopRef, usize)| match term {
+                LoopRef::Column(_) => {
+                    nest.extent(*term, 1).is_some_and(|n| made - extent < n * stride)
+                }
+                _ => false,
+            };
+            if made > extent && !axis.terms.iter().any(is_window) {
+                return Err(format!("an output axis of extent {extent} is left"));
+            }
+        }
+        total(made)?;
+        let (outer, run) = match output.split_last() {
+            Some((&run, outer)) => (outer, run),
+            None => (output, 1),
+        };
+        let strides = strides(made);
+        let start = |index| {
+            let counters = unflatten(index, outer);
+            counters.iter().zip(&strides).map(|(counter, stride)| counter * stride).sum::<usize>()
+        };
+        let starts = (0..outer.iter().product()).map(|index| start(index) as u32).collect();
+        Ok(Self { n_made: made.iter().product(), run, starts })
+    }
+
+    /// Copies what lies inside the output.
+    pub(super) fn crop(&self, made: &[f32], results: &mut [f32]) {
+        for (&start, results) in self.starts.iter().zip(results.chunks_exact_mut(self.run.max(1))) {
+            results.copy_from_slice(&made[start as usize..start as usize + self.run]);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! From a mapping to an execution plan.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::cuts::{Work, work};
 use super::plan::{AdcSetting, ExecutionPlan, PlanLayer, PlanTile, Step, StepKind, planes, rounds};
@@ -9,7 +11,7 @@ use super::targets::{Levels, PeTargets};
 use super::timing;
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LayerGraph;
-use crate::mapping::{Mapping, WeightTile, length};
+use crate::mapping::{Mapping, Unrolling, WeightTile, length};
 use crate::quantize::QuantizedLayers;
 use crate::target::Target;
 
@@ -36,6 +38,7 @@ pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
         .zip(adc)
         .map(|(place, adc)| PlanTile { place: place.clone(), adc: *adc })
         .collect();
+    let layers = layers(parts);
     let mut plan = ExecutionPlan {
         pe: target.pe,
         n_pes: mapping.n_pes,
@@ -46,8 +49,8 @@ pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
         level_us: target.cell.step_us(),
         inputs: graph.inputs().to_vec(),
         outputs: graph.outputs().to_vec(),
-        layers: layers(parts),
-        targets: targets(parts, target),
+        targets: targets(parts, &layers, target),
+        layers,
         tiles,
         steps: Table::new(),
     };
@@ -66,10 +69,15 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
         else {
             continue; // The graph verifier made sure of it.
         };
-        let nest = crossbar.nest.clone();
+        let unrolled = mapping.unrolled.get(&id);
+        let nest = unrolled.map_or(&crossbar.nest, |unrolling| &unrolling.nest).clone();
         let (n_rows, n_columns) = (nest.n_rows(), nest.n_columns());
+        let levels = match unrolled {
+            Some(unrolling) => Arc::new(unrolling.matrix(&integers.levels, 0)),
+            None => integers.levels.clone(),
+        };
         let mut level_sums = vec![0i64; nest.n_groups() * n_columns];
-        for (index, &level) in integers.levels.iter().enumerate() {
+        for (index, &level) in levels.iter().enumerate() {
             let (group, column) = (index / (n_rows * n_columns), index % n_columns);
             level_sums[group * n_columns + column] += i64::from(level);
         }
@@ -83,29 +91,45 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
             coding: integers.coding,
             slicing: Some(integers.slicing).filter(|slicing| slicing.n_slices() > 1),
             n_replicas: mapping.replicas.get(&graph.matrix_of(id)).copied().unwrap_or(1),
-            levels: integers.levels.clone(),
-            column_scales: integers.weight_scales.iter().map(|&s| f64::from(s) * step).collect(),
+            levels,
+            column_scales: by_column(unrolled, &integers.weight_scales)
+                .iter()
+                .map(|&s| f64::from(s) * step)
+                .collect(),
             level_sums,
-            bias: integers.bias.clone(),
+            bias: by_column(unrolled, &integers.bias).into_owned(),
+            unrolled: unrolled.cloned(),
         };
         layers.insert(id, plan_layer);
     }
     layers
 }
 
+/// What a layer has for each column, as it is unrolled.
+fn by_column<'a>(unrolled: Option<&Unrolling>, own: &'a [f32]) -> Cow<'a, [f32]> {
+    match unrolled {
+        Some(unrolling) => unrolling.by_column(own).into(),
+        None => own.into(),
+    }
+}
+
 /// The positive part of each weight, or of its digit, on its positive line, the
 /// negative part on the other; zeros off the diagonal of grouped tiles.
-fn targets(parts: PlanParts<'_>, target: &Target) -> BTreeMap<PeId, PeTargets> {
+fn targets(
+    parts: PlanParts<'_>,
+    layers: &BTreeMap<LayerId, PlanLayer>,
+    target: &Target,
+) -> BTreeMap<PeId, PeTargets> {
     let n_outputs = target.pe.outputs as usize;
     let n_cells = target.pe.inputs as usize * n_outputs;
     let mut targets: BTreeMap<PeId, PeTargets> = BTreeMap::new();
     for place in parts.mapping.tiles.values() {
-        let (Some(layer), Some(crossbar)) =
-            (parts.quantized.get(&place.layer), parts.graph.crossbar(place.layer))
+        let (Some(quantized), Some(layer)) =
+            (parts.quantized.get(&place.layer), layers.get(&place.layer))
         else {
             continue; // The mapping verifier made sure of it.
         };
-        let (n_rows, n_columns) = (crossbar.nest.n_rows(), crossbar.nest.n_columns());
+        let (n_rows, n_columns) = (layer.nest.n_rows(), layer.nest.n_columns());
         let pe = targets
             .entry(place.pe)
             .or_insert_with(|| PeTargets { levels: Levels::unused(n_cells) });
@@ -116,7 +140,7 @@ fn targets(parts: PlanParts<'_>, target: &Target) -> BTreeMap<PeId, PeTargets> {
         }
         for (group, row, column) in weights_of(place) {
             let index = (group as usize * n_rows + row as usize) * n_columns + column as usize;
-            let level = layer.slicing.digit(layer.levels[index], place.slice);
+            let level = quantized.slicing.digit(layer.levels[index], place.slice);
             let (input, positive, negative) = ExecutionPlan::cells(place, group, row, column);
             let cell = |line: u32| input as usize * n_outputs + line as usize;
             pe.levels.set(cell(positive), f32::from(level.max(0)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LoopNest;
-use crate::mapping::{WeightTile, length};
+use crate::mapping::{Unrolling, WeightTile, length};
 use crate::quantize::{InputCoding, Slicing};
 use crate::schedule::targets::PeTargets;
 use crate::target::{Pe, Readout, Subtract};
@@ -55,6 +55,10 @@ pub struct PlanLayer {
     pub output: TensorId,
     /// How it reads and writes.
     pub nest: LoopNest,
+    /// How one wave makes several output positions, where it does: the loops
+    /// above, the levels and all that is said of columns are then those of the
+    /// window.
+    pub unrolled: Option<Unrolling>,
     /// The layer whose cells it drives: itself, or the first of those that
     /// multiply with the same matrix.
     pub matrix: LayerId,

@@ -62,13 +62,17 @@ pub fn plan_text(plan: &ExecutionPlan) -> String {
             matrix if matrix == *id => String::new(),
             matrix => format!(", cells of {matrix}"),
         };
+        let window = match &layer.unrolled {
+            Some(unrolling) => format!(", {} positions a wave", unrolling.window_text()),
+            None => String::new(),
+        };
         let slices = match layer.slicing {
             Some(slicing) => format!(", {} slices of base {}", slicing.n_slices(), slicing.base()),
             None => String::new(),
         };
         let _ = writeln!(
             text,
-            "{id} `{}` {} -> {}, inputs {}{slices}{cells}",
+            "{id} `{}` {} -> {}, inputs {}{slices}{window}{cells}",
             layer.name, layer.input, layer.output, layer.coding
         );
     }

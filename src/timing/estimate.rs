@@ -72,7 +72,7 @@ pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
     let mut latency_ps = 0;
     for node in &network.nodes {
         let done = match &node.work {
-            NodeWork::Crossbar(work) => crossbar(network, clock, node, work, &ready, &mut busy),
+            NodeWork::Crossbar(work) => crossbar(clock, node, work, &ready, &mut busy),
             NodeWork::Digital { n_operations } => {
                 let own_ps = clock.digital_ps(*n_operations).unwrap_or(0);
                 *busy.entry(Resource::Digital).or_default() += own_ps;
@@ -113,15 +113,13 @@ fn inputs_at(
 }
 
 fn crossbar(
-    network: &Network<'_>,
     clock: &Clock,
     node: &Node,
     work: &CrossbarWork,
     ready: &BTreeMap<TensorId, Ready>,
     busy: &mut BTreeMap<Resource, u64>,
 ) -> Ready {
-    let nothing = Ready { first_ps: 0, last_ps: 0, axis: None };
-    let Some(nest) = network.graph.crossbar(node.layer).map(|c| &c.nest) else { return nothing };
+    let nest = &work.nest;
     let n_rows = work.rows.map_or(1, |(_, extent)| extent).max(1);
     let per_row = (work.n_positions / n_rows).max(1);
     let needs = |row: u64| {
@@ -169,7 +167,10 @@ fn crossbar(
     for (resource, ps) in own {
         *busy.entry(resource).or_default() += ps;
     }
-    let axis = work.rows.and_then(|(rows, n)| Some((output_axis(nest, rows)?, n)));
+    let axis = work.rows.and_then(|(rows, n)| {
+        let (axis, length) = output_axis(nest, rows)?;
+        Some((axis, n * length))
+    });
     let last_ps = worked_off.max(after_last).max(first_ps);
     Ready { first_ps, last_ps, axis }
 }

@@ -164,7 +164,7 @@ impl Builder<'_> {
     }
 
     fn crossbar(&mut self, index: u32, node: &Node, work: &CrossbarWork) {
-        let Some(nest) = self.network.graph.crossbar(node.layer).map(|c| &c.nest) else { return };
+        let nest = &work.nest;
         let n_rows = n_granules(work, self.rows_at_once);
         let extent = work.rows.map_or(1, |(_, extent)| extent);
         let positions_per_row = work.n_positions / extent.max(1);
@@ -224,9 +224,10 @@ impl Builder<'_> {
         node: &Node,
     ) -> Option<(usize, u64)> {
         let (rows, n) = work.rows?;
-        let axis = output_axis(nest, rows)?;
-        let whole = node.outputs.iter().all(|&t| extent(self.network.graph, t, axis) == Some(n));
-        whole.then_some((axis, self.rows_at_once))
+        let (axis, length) = output_axis(nest, rows)?;
+        let extent = |&t| extent(self.network.graph, t, axis);
+        let whole = node.outputs.iter().all(|t| extent(t).map(|e| e.div_ceil(length)) == Some(n));
+        whole.then_some((axis, self.rows_at_once * length))
     }
 
     /// A row of positions through a group of tiles; gives its last job.

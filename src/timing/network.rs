@@ -33,13 +33,15 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) enum NodeWork {
     /// Waves on PEs, their sums added digitally.
-    Crossbar(CrossbarWork),
+    Crossbar(Box<CrossbarWork>),
     /// Operations of the digital unit.
     Digital { n_operations: u64 },
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct CrossbarWork {
+    /// How it reads and writes, as it is unrolled.
+    pub nest: LoopNest,
     pub drives: Vec<Drive>,
     /// Bits of a code.
     pub bits: u8,
@@ -95,7 +97,8 @@ impl<'a> Network<'a> {
                 StepKind::Sum { layer, .. } => {
                     let bits = plan.layers.get(layer).map_or(1, |layer| layer.coding.bits);
                     let drives = drives.remove(layer).unwrap_or_default();
-                    nodes.extend(crossbar(graph, *layer, drives, bits));
+                    let nest = plan.layers.get(layer).map(|layer| &layer.nest);
+                    nodes.extend(nest.map(|nest| crossbar(graph, *layer, nest, drives, bits)));
                 }
             }
         }
@@ -116,12 +119,12 @@ impl<'a> Network<'a> {
                 Work::Stage(stage_) => nodes.extend(stage(graph, &stage_.inputs, &stage_.outputs)),
                 Work::Crossbar(layer) => {
                     let matrix = graph.matrix_of(layer);
-                    let n_positions =
-                        graph.crossbar(layer).map_or(0, |c| c.nest.positions_per_input() as u64);
+                    let Some(nest) = mapping.nest(graph, layer) else { continue };
+                    let n_positions = nest.positions_per_input() as u64;
                     let n_replicas = mapping.replicas.get(&matrix).copied().unwrap_or(1);
                     let own = tiles.get(&matrix).map_or(&[][..], |tiles| tiles);
                     let drives = drives_of(own, n_positions, n_replicas, target);
-                    nodes.extend(crossbar(graph, layer, drives, bits));
+                    nodes.push(crossbar(graph, layer, nest, drives, bits));
                 }
             }
         }
@@ -166,8 +169,13 @@ fn drives_of(
     groups.into_values().collect()
 }
 
-fn crossbar(graph: &LayerGraph, layer: LayerId, drives: Vec<Drive>, bits: u8) -> Option<Node> {
-    let nest = &graph.crossbar(layer)?.nest;
+fn crossbar(
+    graph: &LayerGraph,
+    layer: LayerId,
+    nest: &LoopNest,
+    drives: Vec<Drive>,
+    bits: u8,
+) -> Node {
     let (inputs, outputs) = (graph.layer(layer).inputs.clone(), graph.layer(layer).outputs.clone());
     let work = CrossbarWork {
         drives,
@@ -176,8 +184,9 @@ fn crossbar(graph: &LayerGraph, layer: LayerId, drives: Vec<Drive>, bits: u8) ->
         n_columns: (nest.n_groups() * nest.n_columns()) as u64,
         n_values: inputs.iter().map(|&tensor| n_elements(graph, tensor)).sum(),
         rows: rows_of(nest),
+        nest: nest.clone(),
     };
-    Some(Node { layer, inputs, outputs, work: NodeWork::Crossbar(work) })
+    Node { layer, inputs, outputs, work: NodeWork::Crossbar(Box::new(work)) }
 }
 
 /// The outermost loop over positions that turns more than once for one input.
@@ -245,13 +254,22 @@ pub(super) fn extent(graph: &LayerGraph, tensor: TensorId, axis: usize) -> Optio
     extent.for_batch(1).map(|n| n as u64)
 }
 
-/// The axis of a crossbar layer's output that its rows walk, if each row is
-/// one index of it.
-pub(super) fn output_axis(nest: &LoopNest, rows: usize) -> Option<usize> {
+/// The axis of a crossbar layer's output that its rows walk, if each row is a
+/// run of its indices, and how many: one, or those of a window.
+pub(super) fn output_axis(nest: &LoopNest, rows: usize) -> Option<(usize, u64)> {
     let own = LoopRef::Position(rows);
     let walks = |axis: &crate::graph::AxisIndex| axis.terms.iter().any(|(l, _)| *l == own);
     let axis = nest.output.iter().position(walks)?;
-    (nest.output[axis].terms == [(own, 1)] && nest.output[axis].padding == 0).then_some(axis)
+    let length = match nest.output[axis].terms[..] {
+        [(_, 1)] => 1,
+        [(first, length), (LoopRef::Column(column), 1)]
+            if first == own && nest.columns.get(column) == Some(&length) =>
+        {
+            length
+        }
+        _ => return None,
+    };
+    (nest.output[axis].padding == 0).then_some((axis, length as u64))
 }
 
 /// Indices along an axis of the input that rows of output positions need.

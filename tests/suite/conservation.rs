@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ohmc::compiler::{CompileError, CompileOptions, Compiled};
 use ohmc::entity::{LayerId, PeId};
-use ohmc::mapping::{Floorplan, LayerPlan, MappingError, MappingOptions, Spot};
+use ohmc::mapping::{Floorplan, LayerPlan, MappingError, MappingOptions, Spot, Unrolling};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::target::{Pe, Target};
 use proptest::prelude::*;
@@ -67,13 +67,29 @@ fn digits(plan: &ExecutionPlan, layer: LayerId, replica: u32, slice: u8) -> Vec<
     found.into_iter().map(|level| level.expect("a weight without a place")).collect()
 }
 
+/// How often each level but zero is there, so many times.
+fn counted(levels: &[i16], times: usize) -> BTreeMap<i16, usize> {
+    let mut counts = BTreeMap::new();
+    for &level in levels.iter().filter(|level| **level != 0) {
+        *counts.entry(level).or_default() += times;
+    }
+    counts
+}
+
 /// Holds every replica of every layer against its levels, and every cell of no
 /// tile to be unused.
 fn check_conserved(compiled: &Compiled) {
     let plan = &compiled.plan;
     for (&id, layer) in &compiled.quantized {
-        let wanted: Vec<f32> = layer.levels.iter().map(|&level| f32::from(level)).collect();
-        for replica in 0..plan.layers[&id].n_replicas {
+        let own = &plan.layers[&id];
+        let wanted: Vec<f32> = own.levels.iter().map(|&level| f32::from(level)).collect();
+        // Every weight once, or as often as a wave makes positions.
+        let n_copies = own.unrolled.as_ref().map_or(1, |own| own.window.iter().product());
+        assert_eq!(counted(&own.levels, 1), counted(&layer.levels, n_copies));
+        if n_copies == 1 {
+            assert_eq!(own.levels, layer.levels);
+        }
+        for replica in 0..own.n_replicas {
             assert_eq!(
                 matrix(plan, id, replica, layer.slicing.base()),
                 wanted,
@@ -127,7 +143,7 @@ fn random_floorplan(compiled: &Compiled, pe: Pe, slices: Vec<u32>, seed: u64) ->
             }
         })
         .collect();
-    let plan = LayerPlan { slice_inputs: Some(slices), replicas: None, spots };
+    let plan = LayerPlan { slice_inputs: Some(slices), spots, ..Default::default() };
     Floorplan { layers: [("conv".to_string(), plan)].into() }
 }
 
@@ -180,7 +196,9 @@ proptest! {
         let model = pipeline::read(onnx.bytes()).unwrap();
         let target = setting.target();
         let inputs = pipeline::inputs(&model, feed.n, feed.low, feed.high, setting.seed);
-        let n_rows = model.graph.crossbar_layers().next().unwrap().2.nest.n_rows() as u32;
+        let kernel = &model.graph.crossbar_layers().next().unwrap().2.nest;
+        let unrolled = Unrolling::new(kernel, &setting.windows(&model)["conv"]).unwrap();
+        let n_rows = unrolled.nest.n_rows() as u32;
         let slices = random_slices(n_rows, target.pe.inputs, setting.seed);
         // Once with slices alone, to know how many tiles there are.
         let mut options = setting.options(&model);

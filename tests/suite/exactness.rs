@@ -6,9 +6,11 @@
 //! the reference is checked too; and the float model, which a fine enough
 //! quantisation must come close to, so that no wrong reading is shared by all.
 
+use std::collections::BTreeMap;
+
 use ohmc::compiler::CompileOptions;
 use ohmc::frontend::Model;
-use ohmc::mapping::MappingOptions;
+use ohmc::mapping::{MappingOptions, Unrolling};
 use ohmc::quantize::{
     ByLayer, InputRule, Precision, QuantizeOptions, RangeRule, Slicing, WeightRule,
 };
@@ -33,6 +35,8 @@ pub struct Setting {
     pub affine: bool,
     pub range: RangeRule,
     pub replicas: u32,
+    /// Output positions of a wave along each loop, as far as there are so many.
+    pub window: [usize; 3],
     pub seed: u64,
 }
 
@@ -58,10 +62,11 @@ pub fn setting() -> impl Strategy<Value = Setting> {
         Just(WeightRule::PerColumn),
         Just(WeightRule::SecondOrder)
     ];
-    let choices = (any::<bool>(), weights, any::<bool>(), range);
+    let window = prop_oneof![1 => Just([1; 3]), 2 => prop::array::uniform3(1usize..=4)];
+    let choices = (any::<bool>(), weights, any::<bool>(), range, window);
     (numbers, choices).prop_map(|(numbers, choices)| {
         let (input_bits, levels, slices, (pe_inputs, pe_pairs), adcs, replicas, seed) = numbers;
-        let (after_conversion, weights, affine, range) = choices;
+        let (after_conversion, weights, affine, range, window) = choices;
         Setting {
             input_bits,
             levels,
@@ -75,6 +80,7 @@ pub fn setting() -> impl Strategy<Value = Setting> {
             affine,
             range,
             replicas,
+            window,
             seed,
         }
     })
@@ -95,6 +101,7 @@ impl Setting {
             affine: true,
             range: RangeRule::MinMax,
             replicas: 1,
+            window: [1, 2, 3],
             seed: 0,
         }
     }
@@ -114,15 +121,40 @@ impl Setting {
         )
     }
 
+    /// Windows of every layer, where they can be and as far as positions go.
+    pub fn windows(&self, model: &Model) -> BTreeMap<String, Vec<usize>> {
+        let graph = &model.graph;
+        let layers = graph.crossbar_layers().map(|(id, layer, crossbar)| {
+            let nest = &crossbar.nest;
+            let n = nest.positions.len();
+            let mut window = vec![1; n];
+            for position in 0..n {
+                let mut wider = window.clone();
+                let length = self.window[(n - 1 - position).min(2)];
+                wider[position] = length.min(nest.positions[position].for_batch(1).unwrap());
+                let alone =
+                    graph.layers().filter(|(other, _)| graph.matrix_of(*other) == id).count();
+                if alone == 1 && Unrolling::new(nest, &wider).is_ok() {
+                    window = wider;
+                }
+            }
+            (layer.name.clone(), window)
+        });
+        layers.collect()
+    }
+
     /// Every layer is replicated as far as it has positions.
     pub fn options(&self, model: &Model) -> CompileOptions {
         let inputs = if self.affine { InputRule::Affine } else { InputRule::TwosComplement };
+        let windows = self.windows(model);
         let replicas = model
             .graph
             .crossbar_layers()
             .map(|(_, layer, crossbar)| {
-                let positions = crossbar.nest.positions_per_input() as u32;
-                (layer.name.clone(), self.replicas.min(positions))
+                let window = &windows[&layer.name];
+                let extents = crossbar.nest.positions.iter().map(|e| e.for_batch(1).unwrap());
+                let waves = extents.zip(window).map(|(extent, length)| extent.div_ceil(*length));
+                (layer.name.clone(), self.replicas.min(waves.product::<usize>() as u32))
             })
             .collect();
         CompileOptions {
@@ -136,7 +168,7 @@ impl Setting {
                 },
                 ..Default::default()
             },
-            mapping: MappingOptions { replicas, ..Default::default() },
+            mapping: MappingOptions { replicas, windows, ..Default::default() },
             ..Default::default()
         }
     }

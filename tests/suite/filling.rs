@@ -2,7 +2,8 @@
 //! and against none.
 
 use ohmc::compiler::{self, CompileOptions};
-use ohmc::mapping::{self, MappingOptions};
+use ohmc::mapping::unroll::Choice;
+use ohmc::mapping::{self, MappingOptions, UnrollOptions};
 use ohmc::optimize::{Filled, Goal, OptimizeError, fill};
 use ohmc::target::Target;
 use ohmc::timing::{Timing, TimingOptions, estimate_mapping, estimate_plan};
@@ -27,7 +28,7 @@ fn chip(sets: &[&str]) -> Target {
 }
 
 fn filled(graph: &LayerGraph, target: &Target, goal: Goal) -> Filled {
-    fill(graph, target, &MappingOptions::default(), goal).unwrap()
+    fill(graph, target, &MappingOptions::default(), &UnrollOptions::default(), goal).unwrap()
 }
 
 /// The least latency or interval of all replicas up to `most` each.
@@ -98,12 +99,45 @@ fn the_closed_form_of_a_mapping_is_that_of_its_plan() {
 }
 
 #[test]
+fn windows_chosen_with_replicas_are_never_worse_and_the_plan_keeps_what_was_promised() {
+    let model = three_layers(16);
+    let inputs = pipeline::inputs(&model, 1, 0.0, 1.0, 5);
+    let calibration = pipeline::calibrate(&model, &inputs, 1);
+    let auto = UnrollOptions { all: Choice::Auto, ..Default::default() };
+    let mut gained = false;
+    for pes in [4, 8, 16] {
+        let sets = [format!("chip.pes={pes}"), "pe.inputs=40".into(), "pe.outputs=64".into()];
+        let target = pipeline::target("ideal", &sets);
+        let without = filled(&model.graph, &target, Goal::Throughput);
+        let optimize = Some(Goal::Throughput);
+        let options = CompileOptions { optimize, unroll: auto.clone(), ..Default::default() };
+        let compiled = compiler::compile(&model, &target, &calibration, &options).unwrap();
+        let with = compiled.filled.unwrap();
+        let interval = |filled: &Filled| filled.ends().unwrap().1.estimate.interval_ps;
+        println!(
+            "{pes} PEs: {} without, {} with {:?}",
+            interval(&without),
+            interval(&with),
+            with.windows
+        );
+        assert!(interval(&with) <= interval(&without));
+        gained |= interval(&with) < interval(&without) && !with.windows.is_empty();
+        assert_eq!(
+            estimate_plan(&compiled.plan, &model.graph, &target).interval_ps,
+            interval(&with)
+        );
+    }
+    assert!(gained, "no chip was helped by a window");
+}
+
+#[test]
 fn replicas_named_by_hand_stay() {
     let model = three_layers(12);
     let target = chip(&["chip.pes=9", "pe.inputs=40", "pe.outputs=16"]);
     let replicas = [("a".to_string(), 1)].into_iter().collect();
     let options = MappingOptions { replicas, ..Default::default() };
-    let filled = fill(&model.graph, &target, &options, Goal::Throughput).unwrap();
+    let filled =
+        fill(&model.graph, &target, &options, &UnrollOptions::default(), Goal::Throughput).unwrap();
     assert!(!filled.replicas.contains_key("a"));
     let (none, best) = filled.ends().unwrap();
     assert_eq!(none.estimate.interval_ps, best.estimate.interval_ps, "the first layer is slowest");
@@ -113,7 +147,8 @@ fn replicas_named_by_hand_stay() {
 fn a_chip_without_end_and_energy_without_costs_are_refused() {
     let model = three_layers(12);
     let refused = |sets: &[&str], goal| {
-        fill(&model.graph, &chip(sets), &MappingOptions::default(), goal).unwrap_err()
+        let (options, unroll) = (MappingOptions::default(), UnrollOptions::default());
+        fill(&model.graph, &chip(sets), &options, &unroll, goal).unwrap_err()
     };
     assert!(matches!(refused(&[], Goal::Latency), OptimizeError::NoBudget { .. }));
     let without = refused(&["chip.pes=9"], Goal::Energy);

@@ -9,6 +9,8 @@ use ohmc::adapt::{AdaptOptions, FastOptions};
 use ohmc::chip::{Effect, PairOptions};
 use ohmc::fit::Goal;
 use ohmc::frontend::{Axis, FrontendOptions};
+use ohmc::mapping::UnrollOptions;
+use ohmc::mapping::unroll::Choice;
 use ohmc::optimize::Goal as OptimizeGoal;
 use ohmc::quantize::{
     ByLayer, Corrections, InputRule, Precision, QuantizeOptions, RangeRule, WeightRule,
@@ -18,7 +20,7 @@ use ohmc::target::Override;
 use super::effect::EffectName;
 use super::parse::{
     parse_by_layer, parse_count, parse_goal, parse_override, parse_range, parse_replicas,
-    parse_shape,
+    parse_shape, parse_unroll,
 };
 use crate::cli::error::CliError;
 
@@ -28,8 +30,17 @@ const CALIBRATION_LIMIT: u64 = 256;
 
 /// Options that say how a model is compiled once it is read and calibrated:
 /// those that an exploration may vary.
-pub const VARIABLE: [&str; 8] =
-    ["fit", "input-bits", "inputs-coding", "optimize", "range", "slices", "weights", "without"];
+pub const VARIABLE: [&str; 9] = [
+    "fit",
+    "input-bits",
+    "inputs-coding",
+    "optimize",
+    "range",
+    "slices",
+    "unroll",
+    "weights",
+    "without",
+];
 
 /// Options that belong to the compilation of a model; a plan has them behind
 /// it.
@@ -103,6 +114,15 @@ pub struct Compilation {
     /// between them [default: 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub passes: Option<u32>,
+
+    /// Output positions that a wave makes: one (im2col); those of the window that
+    /// drives arrays for the fewest cycles, whatever cells its copies of the
+    /// kernel take (window); the same as long as the model fits the chip, or with
+    /// `--optimize`, as replicas leave room (auto); or so many along each of the
+    /// innermost loops, as in `conv1=2x4`. For all layers or for one; repeatable
+    /// [default: im2col].
+    #[arg(long = "unroll", value_name = "[LAYER=]HOW", value_parser = parse_unroll)]
+    pub unroll: Vec<(Option<String>, Choice)>,
 
     /// Copies of a layer that work at the same time, as in `conv1=3`;
     /// repeatable.
@@ -259,6 +279,7 @@ impl Compilation {
             ("--input-bits", !self.input_bits.is_empty()),
             ("--fit", self.fit.is_some()),
             ("--passes", self.passes.is_some()),
+            ("--unroll", !self.unroll.is_empty()),
             ("--replicas", !self.replicas.is_empty()),
             ("--optimize", self.optimize.is_some()),
             ("--floorplan", self.floorplan.is_some()),
@@ -276,6 +297,18 @@ impl Compilation {
         let mut changed = self.clone();
         changed.update_from_arg_matches(&given)?;
         Ok(changed)
+    }
+
+    /// How layers are unrolled; of two choices for a layer, the last counts.
+    pub fn unroll(&self) -> UnrollOptions {
+        let mut options = UnrollOptions::default();
+        for (layer, choice) in &self.unroll {
+            match layer {
+                Some(name) => drop(options.named.insert(name.clone(), choice.clone())),
+                None => options.all = choice.clone(),
+            }
+        }
+        options
     }
 
     /// Whether inputs of the calibration are run again while compiling.

@@ -2,6 +2,7 @@
 
 use ohmc::fit::Goal;
 use ohmc::frontend::Axis;
+use ohmc::mapping::unroll::Choice;
 use ohmc::quantize::RangeRule;
 use ohmc::target::Override;
 
@@ -102,6 +103,26 @@ pub(super) fn parse_by_layer(text: &str) -> Result<(Option<String>, u8), String>
     }
 }
 
+pub(super) fn parse_unroll(text: &str) -> Result<(Option<String>, Choice), String> {
+    let wrong = || {
+        "give `im2col`, `window`, `auto` or positions as in `2x4`, for one layer as in `conv1=2x4`"
+            .to_string()
+    };
+    let (name, how) = match text.rsplit_once('=') {
+        Some(("", _)) => return Err(wrong()),
+        Some((name, how)) => (Some(name.to_string()), how.trim()),
+        None => (None, text.trim()),
+    };
+    let length = |text: &str| text.parse().ok().filter(|&n: &usize| n > 0).ok_or_else(wrong);
+    let choice = match how {
+        "im2col" => Choice::Im2col,
+        "window" => Choice::Fewest,
+        "auto" => Choice::Auto,
+        lengths => Choice::Window(lengths.split('x').map(length).collect::<Result<_, _>>()?),
+    };
+    Ok((name, choice))
+}
+
 pub(super) fn parse_range(text: &str) -> Result<RangeRule, String> {
     match text.split_once(':') {
         None if text == "mse" => Ok(RangeRule::Mse),
@@ -151,6 +172,17 @@ mod tests {
         assert_eq!(parse_by_layer("a=b=3").unwrap(), (Some("a=b".to_string()), 3));
         for wrong in ["", "0", "a=", "=2", "a=0", "256", "a=-1"] {
             assert!(parse_by_layer(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn windows_are_words_or_positions() {
+        assert_eq!(parse_unroll("auto").unwrap(), (None, Choice::Auto));
+        assert_eq!(parse_unroll("window").unwrap(), (None, Choice::Fewest));
+        let conv1 = Some("a=b".to_string());
+        assert_eq!(parse_unroll("a=b=2x4").unwrap(), (conv1, Choice::Window(vec![2, 4])));
+        for wrong in ["", "0", "2x", "x2", "2x0", "=auto", "a=", "best", "-1x2"] {
+            assert!(parse_unroll(wrong).is_err(), "{wrong}");
         }
     }
 

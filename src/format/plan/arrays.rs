@@ -120,6 +120,10 @@ fn plan_layer<R: Read + Seek>(
         let flaw = Flaw::entry(Kind::Plan.document(), format!("{id}: {what}"));
         FormatError::Invalid { file: archive.file().to_string(), flaws: vec![flaw] }
     })?;
+    let unrolled = form.unrolled().map_err(|what| {
+        let flaw = Flaw::entry(Kind::Plan.document(), format!("{id}: {what}"));
+        FormatError::Invalid { file: archive.file().to_string(), flaws: vec![flaw] }
+    })?;
     let n_levels = n_groups.checked_mul(n_rows).and_then(|n| n.checked_mul(n_columns));
     let levels = match shared.filter(|levels| Some(levels.len()) == n_levels) {
         Some(levels) => levels,
@@ -133,6 +137,7 @@ fn plan_layer<R: Read + Seek>(
         coding: form.coding(),
         slicing,
         n_replicas: form.n_replicas,
+        unrolled,
         matrix: form.cells_of.map_or(id, |matrix| matrix.0),
         level_sums: level_sums(&levels, n_rows, n_columns),
         levels,

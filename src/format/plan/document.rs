@@ -9,7 +9,7 @@ use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::format::text::{Exact, ExtentText, Id, LoopText, PlaneText, Span};
 use crate::frontend::{Axis, FrontendOptions, ModelFiles};
 use crate::graph::{AxisIndex, LoopNest};
-use crate::mapping::WeightTile;
+use crate::mapping::{Unrolling, WeightTile};
 use crate::quantize::{InputCoding, Slicing};
 use crate::schedule::{ExecutionPlan, Step, StepKind};
 use crate::target::{Pe, Subtract, Target};
@@ -98,6 +98,13 @@ pub(super) struct LayerForm {
     /// How pairs hold its levels, where they do not hold whole ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     slices: Option<SlicesForm>,
+    /// Output positions that one wave makes, by loop over positions, where these
+    /// are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<Vec<usize>>,
+    /// The loops that the window is one of, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kernel: Option<LoopsForm>,
     loops: LoopsForm,
 }
 
@@ -317,6 +324,8 @@ impl LayerForm {
             slices: layer
                 .slicing
                 .map(|slicing| SlicesForm { n: slicing.n_slices(), pair_max: slicing.pair_max() }),
+            window: layer.unrolled.as_ref().map(|unrolling| unrolling.window.clone()),
+            kernel: layer.unrolled.as_ref().map(|unrolling| LoopsForm::of(&unrolling.kernel)),
             loops: LoopsForm::of(&layer.nest),
         };
         plan.layers.iter().map(form).collect()
@@ -335,7 +344,27 @@ impl LayerForm {
     }
 
     pub fn nest(&self) -> LoopNest {
-        let LoopsForm { positions, groups, rows, columns, input, output } = &self.loops;
+        self.loops.nest()
+    }
+
+    /// How the layer is unrolled; an error is a window whose loops are others.
+    pub fn unrolled(&self) -> Result<Option<Unrolling>, String> {
+        let (window, kernel) = match (&self.window, &self.kernel) {
+            (Some(window), Some(kernel)) => (window, kernel.nest()),
+            (None, None) => return Ok(None),
+            _ => return Err("a window without the loops that it is of, or the reverse".to_string()),
+        };
+        let unrolling = Unrolling::new(&kernel, window)?;
+        match unrolling.nest == self.nest() {
+            true => Ok(Some(unrolling)),
+            false => Err("its loops are not those of its window".to_string()),
+        }
+    }
+}
+
+impl LoopsForm {
+    fn nest(&self) -> LoopNest {
+        let Self { positions, groups, rows, columns, input, output } = self;
         let map = |axes: &[AxisIndexForm]| axes.iter().map(AxisIndexForm::index).collect();
         LoopNest {
             positions: positions.iter().map(|extent| extent.0.clone()).collect(),
@@ -346,9 +375,7 @@ impl LayerForm {
             output: map(output),
         }
     }
-}
 
-impl LoopsForm {
     fn of(nest: &LoopNest) -> Self {
         let map = |axes: &[AxisIndex]| axes.iter().map(AxisIndexForm::of).collect();
         Self {

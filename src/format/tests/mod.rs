@@ -136,14 +136,23 @@ fn calibration(graph: &LayerGraph) -> Calibration {
 /// A plan file with everything that one can have. PEs are small, so that rows
 /// are sliced and several PEs used.
 fn sample() -> PlanFile {
+    sample_of(MappingOptions::default())
+}
+
+/// The same with a layer of which a wave makes several positions.
+fn unrolled_sample() -> PlanFile {
+    let windows = [("conv".to_string(), vec![1, 2, 3])].into();
+    sample_of(MappingOptions { windows, ..MappingOptions::default() })
+}
+
+fn sample_of(mut options: MappingOptions) -> PlanFile {
     let small = ["pe.inputs=32", "pe.outputs=16", "readout.adcs_per_pe=3"];
     let overrides = small.map(|text| Override::parse(text).unwrap());
     let target = Target::from_yaml(builtin("ideal").unwrap(), "ideal", &overrides).unwrap();
     let graph = graph();
     assert!(crate::graph::verify(&graph).is_empty());
-    let options = QuantizeOptions::default();
-    let quantized = quantize(&graph, &calibration(&graph), &target, &options).unwrap();
-    let mut options = MappingOptions::default();
+    let rules = QuantizeOptions::default();
+    let quantized = quantize(&graph, &calibration(&graph), &target, &rules).unwrap();
     options.replicas.insert("conv".to_string(), 2);
     let mapping = map(&graph, &target, &options).unwrap();
     let adc: Vec<AdcSetting> = (0..mapping.tiles.len())

@@ -29,6 +29,21 @@ fn a_plan_comes_back() {
 }
 
 #[test]
+fn a_window_comes_back_and_is_held_against_its_loops() {
+    let file = unrolled_sample();
+    assert!(file.plan.layers.values().any(|layer| layer.unrolled.is_some()));
+    let bytes = file.write().unwrap();
+    assert_same(&file, &PlanFile::read(&bytes, "a.plan").unwrap());
+    let mut parts = entries(&bytes);
+    let text = String::from_utf8(parts[0].1.clone()).unwrap();
+    assert!(text.contains(r#""window": [1, 2, 3]"#), "{text}");
+    let other = text.replace(r#""window": [1, 2, 3]"#, r#""window": [1, 3, 2]"#);
+    parts[0].1 = other.into_bytes();
+    let wrong = complaint(PlanFile::read(&signed(Kind::Plan, &parts), "a.plan"));
+    assert!(wrong.contains("its loops are not those of its window"), "{wrong}");
+}
+
+#[test]
 fn the_same_plan_is_the_same_bytes() {
     assert_eq!(sample().write().unwrap(), sample().write().unwrap());
 }
