@@ -9,8 +9,8 @@ use crate::frontend::Model;
 use crate::mapping::{self, Mapping, MappingError, MappingOptions};
 use crate::optimize::{self, Filled, Goal, OptimizeError};
 use crate::quantize::{
-    self, Calibration, Collector, LayerInput, QuantizeError, QuantizeOptions, QuantizedLayers,
-    WeightRule,
+    self, ByLayer, Calibration, Collector, LayerInput, QuantizeError, QuantizeOptions,
+    QuantizedLayers, WeightRule,
 };
 use crate::refine::{self, LayerGain, RefineError};
 use crate::runtime::digital::{Cut, Value};
@@ -28,6 +28,8 @@ pub struct CompileOptions {
     pub mapping: MappingOptions,
     /// What replicas are chosen for; without it, as `mapping` says.
     pub optimize: Option<Goal>,
+    /// Bits of ADCs, where they are not the target's.
+    pub adc_bits: ByLayer,
 }
 
 /// What a compilation leaves: the plan, and what it was made from.
@@ -127,7 +129,8 @@ pub fn compile(
         None => mapping::map(graph, target, &placing)?,
     };
     // ... and so over which range its ADC converts.
-    let adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;
+    let adc = (target, &options.adc_bits);
+    let adc = chip::settings(graph, &quantized, &mapping, calibration, adc)?;
     // Last, when everything happens.
     let parts = PlanParts { graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule::schedule(parts, target);

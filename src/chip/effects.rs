@@ -22,11 +22,13 @@ pub enum Effect {
     Wires,
     /// ADCs differ from what they should be.
     Converters,
+    /// Charges of planes do not add up as they should.
+    Accumulation,
 }
 
 impl Effect {
     /// All of them, in the order in which they come about.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::VerifyError,
         Self::Relaxation,
         Self::Drift,
@@ -35,6 +37,7 @@ impl Effect {
         Self::Faults,
         Self::Wires,
         Self::Converters,
+        Self::Accumulation,
     ];
 
     /// Its name on the command line: `read-noise`.
@@ -48,6 +51,7 @@ impl Effect {
             Self::Faults => "faults",
             Self::Wires => "wires",
             Self::Converters => "converters",
+            Self::Accumulation => "accumulation",
         }
     }
 
@@ -62,6 +66,7 @@ impl Effect {
             Self::Faults => "Cells and lines do not work",
             Self::Wires => "Lines have resistance",
             Self::Converters => "ADCs differ from what they should be",
+            Self::Accumulation => "Charges of planes do not add up as they should",
         }
     }
 }
@@ -82,14 +87,14 @@ impl fmt::Display for Effect {
 /// assert_eq!(Effects::NONE.with(Effect::Faults), Effects::only([Effect::Faults]));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Effects(u8);
+pub struct Effects(u16);
 
 impl Effects {
     /// No effect: cells are at their targets, and read as they are.
     pub const NONE: Self = Self(0);
 
     /// All that the target and the chip have.
-    pub const ALL: Self = Self(u8::MAX);
+    pub const ALL: Self = Self(u16::MAX);
 
     /// These and no others.
     pub fn only(effects: impl IntoIterator<Item = Effect>) -> Self {

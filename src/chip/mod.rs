@@ -15,8 +15,10 @@
 //! | `noise` | counter-based streams: what a reading adds |
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
 //! | `converters` | ADCs that differ from each other, measured and corrected |
+//! | `accumulators` | charges of planes, added up before they are converted |
 //! | `adc` | from currents to codes, and over which range |
 
+mod accumulators;
 mod adc;
 mod converters;
 mod effects;
@@ -29,12 +31,14 @@ mod programming;
 mod random;
 pub mod wires;
 
+pub use accumulators::Accumulator;
 pub use adc::{AdcError, settings};
 pub use converters::{Converter, Measured};
 pub use effects::{Conditions, Effect, Effects};
 pub use faults::{Fault, FaultMap, FaultMapError};
 pub use kernel::{
-    Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
+    Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scheme, Scratch, Slot, TileKernel,
+    lines_per_bundle,
 };
 pub(crate) use kernel::{Instructions, Simd, Task};
 pub(crate) use math::{exp, ln};
@@ -68,6 +72,9 @@ pub struct Chip {
     pub read_noise_fraction: f64,
     /// The ADCs of every PE in use; none where they are as they should be.
     pub converters: BTreeMap<PeId, Vec<Converter>>,
+    /// Where charges of planes are added up, the accumulators of every PE in
+    /// use; none where they are as they should be.
+    pub accumulators: BTreeMap<PeId, Accumulator>,
     /// Seed of its read noise.
     pub seed: u64,
 }

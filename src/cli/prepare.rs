@@ -315,6 +315,7 @@ impl Ready {
             quantize: compilation.quantize(),
             mapping: self.mapping.clone(),
             optimize: compilation.optimize.map(Into::into),
+            adc_bits: compilation.adc_bits(),
         };
         let Self { model, calibration, .. } = self;
         let wrong = |error| CliError::Compile {

@@ -161,6 +161,7 @@ impl Search<'_> {
             quantize: QuantizeOptions { precision, ..self.options.quantize.clone() },
             mapping: self.options.mapping.clone(),
             optimize: self.options.optimize,
+            adc_bits: self.options.adc_bits.clone(),
         };
         let compiled = compile(self.model, self.target, self.calibration, &options)?;
         let chip = chip::program(&compiled.plan, self.target, 0);

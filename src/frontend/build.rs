@@ -127,8 +127,9 @@ impl Builder<'_> {
         };
         let macs_per_input = if obstacle.is_some() { self.macs(self.typed, node)? } else { 0 };
         let op = node.op.name().into_owned();
-        let reach = reach::of(node, &self.typed.node_input_facts(node.id)?);
-        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle, reach }))
+        let facts = self.typed.node_input_facts(node.id)?;
+        let (reach, comparison) = (reach::of(node, &facts), reach::comparison(node, &facts));
+        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle, reach, comparison }))
     }
 
     /// Multiply-accumulates of a node for one input, those of every step of a

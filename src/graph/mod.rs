@@ -71,6 +71,17 @@ pub struct DigitalLayer {
     /// What a result needs, one per axis of the output, which are those of
     /// every input; empty where it may need everything.
     pub reach: Vec<AxisReach>,
+    /// What it is, if a comparison of currents can do it.
+    pub comparison: Option<Comparison>,
+}
+
+/// A digital layer that comparisons of currents can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// What is below zero becomes zero.
+    Rectifier,
+    /// The largest of each window, which leaves no index out.
+    MaxPool,
 }
 
 /// Which indices along one axis of its inputs a result of a digital layer

@@ -29,7 +29,7 @@ mod work;
 mod tests;
 
 pub use cost::{Benchmark, Costs, Energy, Schedule};
-pub use layers::{DigitalRow, LayerRow};
+pub use layers::{DigitalRow, LayerRow, StageRow};
 pub use pes::{PeRow, Resident};
 pub use physics::Physics;
 pub use programming::{Errors, LevelCurrents, Programming, Spread};
@@ -85,6 +85,9 @@ pub struct Report {
     pub macs: Macs,
     /// Crossbar layers, in canonical order.
     pub layers: Vec<LayerRow>,
+    /// Rectifiers and maxima behind layers, for a target that can compare sums
+    /// before it converts them.
+    pub stages: Vec<StageRow>,
     /// Digital layers, by operator and by why they are not on arrays.
     pub digital: Vec<DigitalRow>,
     /// PEs that hold weights, in order.
@@ -178,7 +181,7 @@ impl Report {
     /// Computes a report.
     pub fn new(parts: &ReportParts<'_>) -> Self {
         let ReportParts { graph, plan, target, .. } = *parts;
-        let (by_layer, by_pe) = work::tally(plan);
+        let (by_layer, by_pe) = work::tally(plan, target);
         let layers = layers::crossbar_rows(graph, plan, &by_layer);
         let digital = layers::digital_rows(graph);
         let pes = pes::rows(plan, &by_pe);
@@ -221,7 +224,8 @@ impl Report {
             schedule: Schedule { counts: plan.counts(), cycle_ns: plan.cycle_ns, n_pes_used },
             timing: Timing::new(plan, graph, target, parts.timing),
             physics: Physics::new(plan, target),
-            costs: Costs::new(plan, target),
+            costs: Costs::new(plan, target, &by_layer),
+            stages: layers::stage_rows(graph, plan, target),
             layers,
             digital,
             pes,

@@ -38,7 +38,9 @@ fn plan(graph: &LayerGraph, target: &Target, options: &MappingOptions) -> Execut
     let calibration = collector.finish();
     let quantized = quantize::quantize(graph, &calibration, target, &Default::default()).unwrap();
     let mapping = mapping::map(graph, target, options).unwrap();
-    let adc = chip::settings(graph, &quantized, &mapping, &calibration, target).unwrap();
+    let adc =
+        chip::settings(graph, &quantized, &mapping, &calibration, (target, &Default::default()))
+            .unwrap();
     let parts = PlanParts { graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule::schedule(parts, target);
     assert_eq!(schedule::verify(&plan), []);
@@ -257,7 +259,9 @@ fn graph_without_arrays() -> LayerGraph {
 }
 
 fn digital(op: &str, macs_per_input: u64, obstacle: Option<Obstacle>) -> LayerKind {
-    LayerKind::Digital(DigitalLayer { op: op.to_string(), macs_per_input, obstacle, reach: vec![] })
+    let op = op.to_string();
+    let layer = DigitalLayer { op, macs_per_input, obstacle, reach: vec![], comparison: None };
+    LayerKind::Digital(layer)
 }
 
 /// Layers one after the other, over tensors of these shapes and a batch axis.

@@ -244,6 +244,12 @@ pub enum FaultKind {
     /// One bit with signed codes: the only code is 0.
     #[error("an ADC of 1 bit reads nothing of a subtracted pair")]
     OneBitOfAPair,
+    /// Something about single planes where only their sum is converted.
+    #[error("planes are not told apart where their charges are added up")]
+    PlanesOfASum,
+    /// An analog stage on lines that are half of a sum.
+    #[error("an analog stage needs pairs that are subtracted before conversion")]
+    StageOfALine,
     /// Costs without any energy, so that no efficiency can be given.
     #[error("the energies in `costs` are all zero")]
     NoEnergy,
@@ -333,6 +339,12 @@ impl FaultKind {
                      `readout.subtract: after-conversion`",
                 )
             }
+            Self::PlanesOfASum => {
+                diagnostic.help("leave out one of the two; a single range serves the sum")
+            }
+            Self::StageOfALine => diagnostic
+                .note("the sign of a sum, and which is largest, is known of the difference only")
+                .help("set `readout.subtract: before-conversion`, or `stage: none`"),
             Self::NoEnergy => {
                 diagnostic.help("give the energies, or leave `costs` out where they are not known")
             }

@@ -28,8 +28,17 @@ const CALIBRATION_LIMIT: u64 = 256;
 
 /// Options that say how a model is compiled once it is read and calibrated:
 /// those that an exploration may vary.
-pub const VARIABLE: [&str; 8] =
-    ["fit", "input-bits", "inputs-coding", "optimize", "range", "slices", "weights", "without"];
+pub const VARIABLE: [&str; 9] = [
+    "adc-bits",
+    "fit",
+    "input-bits",
+    "inputs-coding",
+    "optimize",
+    "range",
+    "slices",
+    "weights",
+    "without",
+];
 
 /// Options that belong to the compilation of a model; a plan has them behind
 /// it.
@@ -92,6 +101,11 @@ pub struct Compilation {
     /// `conv1=12`; repeatable [default: the target's].
     #[arg(long = "input-bits", value_name = "[LAYER=]BITS", value_parser = parse_by_layer)]
     pub input_bits: Vec<(Option<String>, u8)>,
+
+    /// Bits of ADCs, from 1 (2 where pairs are subtracted before) to 22: for all
+    /// layers, or for one as in `conv1=6`; repeatable [default: the target's].
+    #[arg(long = "adc-bits", value_name = "[LAYER=]BITS", value_parser = parse_by_layer)]
+    pub adc_bits: Vec<(Option<String>, u8)>,
 
     /// Choose slices so that little is lost against floating point, with as few
     /// cells as possible: a share of calibration inputs whose top-1 changes
@@ -257,6 +271,7 @@ impl Compilation {
             ("--inputs-coding", self.inputs_coding.is_some()),
             ("--slices", !self.slices.is_empty()),
             ("--input-bits", !self.input_bits.is_empty()),
+            ("--adc-bits", !self.adc_bits.is_empty()),
             ("--fit", self.fit.is_some()),
             ("--passes", self.passes.is_some()),
             ("--replicas", !self.replicas.is_empty()),
@@ -324,6 +339,11 @@ impl Compilation {
     /// counts.
     pub fn frontend(&self) -> FrontendOptions {
         FrontendOptions { shapes: self.shapes.iter().cloned().collect() }
+    }
+
+    /// Bits of ADCs by layer.
+    pub fn adc_bits(&self) -> ByLayer {
+        by_layer(&self.adc_bits)
     }
 
     /// What is chosen about quantisation.

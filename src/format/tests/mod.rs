@@ -41,8 +41,13 @@ fn graph() -> LayerGraph {
             })
             .collect();
     let tensor = TensorId::from_index;
-    let digital =
-        DigitalLayer { op: "Relu".into(), macs_per_input: 0, obstacle: None, reach: vec![] };
+    let digital = DigitalLayer {
+        op: "Relu".into(),
+        macs_per_input: 0,
+        obstacle: None,
+        reach: vec![],
+        comparison: None,
+    };
     let layers = [
         ("conv", LayerKind::Crossbar(crossbar(convolution(&[], &[2], &[3])))),
         ("depthwise", LayerKind::Crossbar(crossbar(convolution(&[3], &[], &[])))),
@@ -142,7 +147,7 @@ fn sample() -> PlanFile {
     options.replicas.insert("conv".to_string(), 2);
     let mapping = map(&graph, &target, &options).unwrap();
     let adc: Vec<AdcSetting> = (0..mapping.tiles.len())
-        .map(|i| AdcSetting { step_us: 1.0 / (3.0 + i as f64), min_code: -1023, max_code: 1023 })
+        .map(|i| AdcSetting::new(1.0 / (3.0 + i as f64), -1023, 1023))
         .collect();
     let parts = PlanParts { graph: &graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule(parts, &target);
