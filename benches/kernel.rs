@@ -81,6 +81,7 @@ impl Case {
             cell_error_us: 0.33,
             read_noise_fraction: self.noise,
             converters: BTreeMap::new(),
+            accumulators: BTreeMap::new(),
             seed: 0,
         };
         let place = WeightTile {
@@ -95,10 +96,8 @@ impl Case {
             output_line: 0,
         };
         let adc = match self.subtract {
-            Subtract::BeforeConversion => {
-                AdcSetting { step_us: 2.0, min_code: -127, max_code: 127 }
-            }
-            Subtract::AfterConversion => AdcSetting { step_us: 1.0, min_code: 0, max_code: 255 },
+            Subtract::BeforeConversion => AdcSetting::new(2.0, -127, 127),
+            Subtract::AfterConversion => AdcSetting::new(1.0, 0, 255),
         };
         let (noisy, n_inputs) = (self.noise > 0.0, self.inputs as usize);
         let most = lines_per_bundle(n_inputs, self.n_values(), noisy, BLOCK * N_BLOCKS);
@@ -112,7 +111,7 @@ impl Case {
             let lines = (start..start + length).map(Some).collect();
             bundles.push(Bundle { lines, offset: (number * BLOCK) as u32 });
         }
-        let kernel = TileKernel::with_bundles(&chip, &place, &adc, self.subtract, bundles);
+        let kernel = TileKernel::with_bundles(&chip, &place, &adc, self.subtract.into(), bundles);
         (kernel.unwrap_or_else(|| unreachable!()), map)
     }
 }

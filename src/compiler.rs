@@ -9,8 +9,8 @@ use crate::frontend::Model;
 use crate::mapping::{self, Mapping, MappingError, MappingOptions, UnrollOptions};
 use crate::optimize::{self, Filled, Goal, OptimizeError};
 use crate::quantize::{
-    self, Calibration, Collector, LayerInput, QuantizeError, QuantizeOptions, QuantizedLayers,
-    WeightRule,
+    self, ByLayer, Calibration, Collector, LayerInput, QuantizeError, QuantizeOptions,
+    QuantizedLayers, WeightRule,
 };
 use crate::refine::{self, LayerGain, RefineError};
 use crate::runtime::digital::{Cut, Value};
@@ -33,6 +33,8 @@ pub struct CompileOptions {
     /// How far levels, codes and conversions reach beyond what is known of
     /// weights and activations, for a chip that is to be trained; as a factor.
     pub room: Option<f32>,
+    /// Bits of ADCs, where they are not the target's.
+    pub adc_bits: ByLayer,
 }
 
 /// What a compilation leaves: the plan, and what it was made from.
@@ -135,8 +137,11 @@ pub fn compile(
         None => mapping::map_unrolled(graph, target, &placing, &options.unroll)?,
     };
     // ... and so over which range its ADC converts.
-    let mut adc = chip::settings(graph, &quantized, &mapping, calibration, target)?;
-    if let (Some(room), AdcRange::Calibrated) = (options.room, target.readout.adc_range) {
+    let adc = (target, &options.adc_bits);
+    let mut adc = chip::settings(graph, &quantized, &mapping, calibration, adc)?;
+    let is_calibrated =
+        matches!(target.readout.adc_range, AdcRange::Calibrated | AdcRange::CalibratedByPlane);
+    if let (Some(room), true) = (options.room, is_calibrated) {
         // Levels are smaller by as much as they have room.
         adc.iter_mut().for_each(|adc| adc.step_us *= f64::from(room));
     }

@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const ADC: AdcSetting = AdcSetting { step_us: 1.0, min_code: -127, max_code: 127 };
+    const ADC: AdcSetting = AdcSetting::new(1.0, -127, 127);
 
     fn converter(gain: f64, offset_codes: f64, bow_codes: f64, noise_codes: f64) -> Converter {
         Converter { noise_codes, ..Converter::quiet(gain, offset_codes, bow_codes, 64) }
@@ -204,7 +204,7 @@ mod tests {
     fn a_bow_is_largest_in_the_middle_and_nothing_at_the_ends() {
         assert_eq!(bow(0.0, 0.5, &ADC), 0.5);
         assert_eq!([-127.0, 127.0, 300.0].map(|code| bow(code, 0.5, &ADC)), [0.0; 3]);
-        let unsigned = AdcSetting { step_us: 1.0, min_code: 0, max_code: 200 };
+        let unsigned = AdcSetting::new(1.0, 0, 200);
         assert_eq!(bow(100.0, 2.0, &unsigned), 2.0);
         assert_eq!(bow(50.0, 2.0, &unsigned), 1.5);
     }

@@ -24,11 +24,13 @@ pub enum Effect {
     Wires,
     /// ADCs differ from what they should be.
     Converters,
+    /// Charges of planes do not add up as they should.
+    Accumulation,
 }
 
 impl Effect {
     /// All of them, in the order in which they come about.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::VerifyError,
         Self::Relaxation,
         Self::Drift,
@@ -38,6 +40,7 @@ impl Effect {
         Self::Nonlinearity,
         Self::Wires,
         Self::Converters,
+        Self::Accumulation,
     ];
 
     /// Its name on the command line: `read-noise`.
@@ -52,6 +55,7 @@ impl Effect {
             Self::Nonlinearity => "nonlinearity",
             Self::Wires => "wires",
             Self::Converters => "converters",
+            Self::Accumulation => "accumulation",
         }
     }
 
@@ -67,6 +71,7 @@ impl Effect {
             Self::Nonlinearity => "Cells conduct more at higher voltages",
             Self::Wires => "Lines have resistance",
             Self::Converters => "ADCs differ from what they should be",
+            Self::Accumulation => "Charges of planes do not add up as they should",
         }
     }
 }

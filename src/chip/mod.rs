@@ -17,8 +17,10 @@
 //! | `kernel` | currents of a tile, plane by plane, conversion by conversion |
 //! | `converters` | ADCs that differ from each other, measured and corrected |
 //! | `transposed` | arrays read the other way round |
+//! | `accumulators` | charges of planes, added up before they are converted |
 //! | `adc` | from currents to codes, and over which range |
 
+mod accumulators;
 mod adc;
 mod converters;
 mod curve;
@@ -33,13 +35,15 @@ mod random;
 mod transposed;
 pub mod wires;
 
+pub use accumulators::Accumulator;
 pub use adc::{AdcError, settings};
 pub use converters::{Converter, Measured};
 pub use curve::CellCurve;
 pub use effects::{Conditions, Effect, Effects};
 pub use faults::{Fault, FaultMap, FaultMapError};
 pub use kernel::{
-    Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scratch, Slot, TileKernel, lines_per_bundle,
+    Bundle, Driven, MAX_LINES, Pattern, PatternMap, Scheme, Scratch, Slot, TileKernel,
+    lines_per_bundle,
 };
 pub(crate) use kernel::{Instructions, Simd, Task};
 pub(crate) use math::{exp, ln};
@@ -77,6 +81,9 @@ pub struct Chip {
     pub read_noise_fraction: f64,
     /// The ADCs of every PE in use; none where they are as they should be.
     pub converters: BTreeMap<PeId, Vec<Converter>>,
+    /// Where charges of planes are added up, the accumulators of every PE in
+    /// use; none where they are as they should be.
+    pub accumulators: BTreeMap<PeId, Accumulator>,
     /// Seed of its read noise.
     pub seed: u64,
 }

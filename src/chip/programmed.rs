@@ -8,7 +8,7 @@ use super::effects::{Conditions, Effect};
 use super::faults::Fault;
 use super::math::ln;
 use super::random::{Purpose, Streams};
-use super::{CellCurve, Chip, Converter, HeldCell};
+use super::{Accumulator, CellCurve, Chip, Converter, HeldCell};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Cell, Drift, Pe, ReadDisturb, Target, Wires};
@@ -284,6 +284,10 @@ impl Programmed {
             read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),
             converters: match has(Effect::Converters) {
                 true => Converter::of_chip(plan, target, self.seed),
+                false => BTreeMap::new(),
+            },
+            accumulators: match has(Effect::Accumulation) {
+                true => Accumulator::of_chip(plan, target, self.seed),
                 false => BTreeMap::new(),
             },
             seed: conditions.seed,

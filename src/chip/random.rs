@@ -43,6 +43,8 @@ pub(super) enum Purpose {
     TuningRelaxation = 11,
     /// How much more than others a cell changes when it is read.
     ReadDisturb = 12,
+    /// What distinguishes an output's accumulator from others.
+    Accumulator = 13,
 }
 
 /// The streams of one purpose of a PE's cells, or lines.

@@ -27,7 +27,7 @@ use super::{Chip, Converter};
 use crate::entity::PeId;
 use crate::mapping::WeightTile;
 use crate::schedule::{AdcSetting, ExecutionPlan};
-use crate::target::{Pe, Target, Wires};
+use crate::target::{AdcRange, Pe, Target, Wires};
 
 /// Distinguishes converters on input lines from those on output lines.
 const INPUT_SIDE: u64 = 0x7472_616e_7370;
@@ -61,7 +61,11 @@ impl Chip {
             wires: Wires::NONE,
             conductances_us: cells.map(|(&pe, cells)| (pe, turned(cells))).collect(),
             converters,
-            ..*self
+            curve: None,
+            cell_error_us: self.cell_error_us,
+            read_noise_fraction: self.read_noise_fraction,
+            accumulators: BTreeMap::new(),
+            seed: self.seed,
         }
     }
 }
@@ -86,10 +90,10 @@ pub fn transposed_setting(
     (codes, bits): (&[u16], u8),
     room: f64,
 ) -> AdcSetting {
-    let fixed = adc::fixed_setting(tile, target);
-    if target.readout.adc_range != crate::target::AdcRange::Calibrated {
+    let fixed = adc::fixed_setting(tile, target, target.readout.adc_bits, None);
+    if matches!(target.readout.adc_range, AdcRange::FullScale | AdcRange::OneLevel) {
         return fixed;
     }
-    let setting = adc::seen_setting((chip, tile), target.readout.subtract, (codes, bits), fixed);
+    let setting = adc::seen_setting((chip, tile), target, (codes, bits), fixed);
     AdcSetting { step_us: setting.step_us * room, ..setting }
 }

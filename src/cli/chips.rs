@@ -329,6 +329,7 @@ impl<'a> Bench<'a> {
             Effect::Nonlinearity => cell.nonlinearity.is_some(),
             Effect::Wires => !self.prepared.target.wires.are_ideal(),
             Effect::Converters => !self.prepared.target.readout.adc_errors.are_none(),
+            Effect::Accumulation => !self.prepared.target.readout.accumulation.is_exact(),
         };
         Effect::ALL.into_iter().filter(|&e| self.effects.has(e)).filter(has).collect()
     }

@@ -24,6 +24,25 @@ fn costs(prepared: &Prepared) -> Option<Costs> {
     report.costs
 }
 
+/// Conversions of an input, the mean over chips.
+fn conversions(energies: &[&ArrayEnergy]) -> f64 {
+    let n = energies.len().max(1) as f64;
+    energies.iter().map(|energy| energy.conversions_per_input()).sum::<f64>() / n
+}
+
+/// Energy by a target's figures with the conversions and cycles that these
+/// inputs took; as planned where nothing depends on them.
+fn real_pj(energies: &[&ArrayEnergy], costs: &Costs, prepared: &Prepared) -> f64 {
+    let planned = prepared.plan.counts();
+    let n = energies.len().max(1) as f64;
+    let cycles = energies.iter().map(|energy| energy.pe_cycles_per_input()).sum::<f64>() / n;
+    let conversions = conversions(energies);
+    if conversions == planned.conversions as f64 && cycles == planned.pe_cycles as f64 {
+        return costs.energy.total_pj();
+    }
+    costs.energy.of_inputs(conversions, cycles, planned.pe_cycles)
+}
+
 /// Lines for people.
 pub fn text(energies: &[&ArrayEnergy], prepared: &Prepared) -> String {
     let (pj, ones) = means(energies);
@@ -32,12 +51,17 @@ pub fn text(energies: &[&ArrayEnergy], prepared: &Prepared) -> String {
         pj / PJ_PER_NJ,
         100.0 * ones,
     );
+    text += &format!(
+        "conversions     {:.0} an input of {} that the plan counts at most\n",
+        conversions(energies),
+        prepared.plan.counts().conversions,
+    );
     if let Some(costs) = costs(prepared) {
         let array = costs.energy.parts().into_iter().find(|(part, ..)| *part == "array");
         let array_pj = array.map_or(0.0, |(_, times, pj)| times as f64 * pj);
         text += &format!(
             "by the target   {:.3} nJ an input counted with its figures, {:.3} nJ of it for arrays\n",
-            costs.energy.total_pj() / PJ_PER_NJ,
+            real_pj(energies, &costs, prepared) / PJ_PER_NJ,
             array_pj / PJ_PER_NJ,
         );
     }
@@ -60,6 +84,7 @@ pub fn json(energies: &[&ArrayEnergy], prepared: &Prepared) -> Value {
         "array_physics_pj_per_input": pj,
         "share_of_ones": ones,
         "layers": layers,
-        "target_figures_pj_per_input": costs(prepared).map(|costs| costs.energy.total_pj()),
+        "conversions_per_input": conversions(energies),
+        "target_figures_pj_per_input": costs(prepared).map(|c| real_pj(energies, &c, prepared)),
     })
 }

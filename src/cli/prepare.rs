@@ -335,6 +335,7 @@ impl Ready {
             unroll: compilation.unroll(),
             optimize: compilation.optimize.map(Into::into),
             room: self.room,
+            adc_bits: compilation.adc_bits(),
         };
         let Self { model, calibration, .. } = self;
         let wrong = |error| CliError::Compile {

@@ -165,6 +165,7 @@ impl Search<'_> {
             unroll: self.options.unroll.clone(),
             optimize: self.options.optimize,
             room: self.options.room,
+            adc_bits: self.options.adc_bits.clone(),
         };
         let compiled = compile(self.model, self.target, self.calibration, &options)?;
         let chip = chip::program(&compiled.plan, self.target, 0);

@@ -19,6 +19,7 @@
 
 mod arrays;
 mod document;
+mod reading;
 
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::sync::Arc;
@@ -259,6 +260,7 @@ fn target_flaws(plan: &ExecutionPlan, target: &Target) -> Vec<Flaw> {
         ("the size of PEs", plan.pe == target.pe),
         ("the number of PEs", plan.n_pes <= limit),
         ("where pairs are subtracted", plan.subtract == readout.subtract),
+        ("which sums become codes", plan.conversion == readout.conversion),
         ("the length of a cycle", plan.cycle_ns.to_bits() == readout.cycle_ns.to_bits()),
         ("a level's current", plan.level_us.to_bits() == target.cell.step_us().to_bits()),
         (

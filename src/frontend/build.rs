@@ -127,9 +127,17 @@ impl Builder<'_> {
         };
         let macs_per_input = if obstacle.is_some() { self.macs(self.typed, node)? } else { 0 };
         let op = node.op.name().into_owned();
-        let reach = reach::of(node, &self.typed.node_input_facts(node.id)?);
+        let facts = self.typed.node_input_facts(node.id)?;
+        let (reach, comparison) = (reach::of(node, &facts), reach::comparison(node, &facts));
         let product = node.op_as::<EinSum>().and_then(product::axes);
-        Ok(LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle, reach, product }))
+        Ok(LayerKind::Digital(DigitalLayer {
+            op,
+            macs_per_input,
+            obstacle,
+            reach,
+            product,
+            comparison,
+        }))
     }
 
     /// Multiply-accumulates of a node for one input, those of every step of a

@@ -10,7 +10,7 @@ use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
 use tract_onnx::tract_core::ops::quant::DequantizeLinearF32;
 
-use crate::graph::AxisReach;
+use crate::graph::{AxisReach, Comparison};
 
 /// One reach for each axis; none where nothing is known of the operator, so
 /// that a result may need everything.
@@ -47,6 +47,24 @@ pub(super) fn of(node: &TypedNode, facts: &[&TypedFact]) -> Vec<AxisReach> {
         return windows(&pool.pool_spec, input);
     }
     Vec::new()
+}
+
+/// Whether comparisons of currents could do what this operator does.
+pub(super) fn comparison(node: &TypedNode, facts: &[&TypedFact]) -> Option<Comparison> {
+    if let Some(pool) = node.op_as::<MaxPool>() {
+        let whole = pool.pool_spec.dilations().iter().all(|&dilation| dilation == 1);
+        return (whole && pool.with_index_outputs.is_none()).then_some(Comparison::MaxPool);
+    }
+    let is_zero = |fact: &&TypedFact| {
+        let constant = fact.konst.as_ref().and_then(|konst| konst.cast_to::<f32>().ok());
+        constant.is_some_and(|konst| match konst.to_plain_array_view::<f32>() {
+            Ok(values) => values.iter().all(|&value| value == 0.0),
+            Err(_) => false,
+        })
+    };
+    let is_max = node.op_as::<TypedBinOp>().is_some_and(|op| op.name() == "Max");
+    (is_max && facts.len() == 2 && facts.iter().filter(|fact| is_zero(fact)).count() == 1)
+        .then_some(Comparison::Rectifier)
 }
 
 /// Windows along the spatial axes; everything where an extent is open.

@@ -74,6 +74,8 @@ pub struct DigitalLayer {
     /// How a product of its two inputs runs over their axes; `None` for what is
     /// no such product.
     pub product: Option<ProductAxes>,
+    /// What it is, if a comparison of currents can do it.
+    pub comparison: Option<Comparison>,
 }
 
 /// The loops of a product of two tensors: it sums, over loops that the result
@@ -83,6 +85,15 @@ pub struct ProductAxes {
     /// For each loop the axis that it walks of the first input, of the second,
     /// of the result; `None` where it walks none.
     pub loops: Vec<[Option<usize>; 3]>,
+}
+
+/// A digital layer that comparisons of currents can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// What is below zero becomes zero.
+    Rectifier,
+    /// The largest of each window, which leaves no index out.
+    MaxPool,
 }
 
 /// Which indices along one axis of its inputs a result of a digital layer

@@ -1,9 +1,10 @@
 //! Time and energy: of the plan, and of one PE at its peak.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::Work;
 use super::numbers::share;
-use crate::entity::PeId;
+use crate::entity::{LayerId, PeId};
 use crate::schedule::{Counts, ExecutionPlan};
 use crate::target::{Machine, Target, benchmark};
 
@@ -68,8 +69,15 @@ pub struct Costs {
 }
 
 impl Costs {
-    pub(super) fn new(plan: &ExecutionPlan, target: &Target) -> Option<Self> {
-        Some(Self { benchmark: Benchmark::new(target)?, energy: Energy::new(plan, target)? })
+    pub(super) fn new(
+        plan: &ExecutionPlan,
+        target: &Target,
+        by_layer: &BTreeMap<LayerId, Work>,
+    ) -> Option<Self> {
+        Some(Self {
+            benchmark: Benchmark::new(target)?,
+            energy: Energy::new(plan, target, by_layer)?,
+        })
     }
 }
 
@@ -124,10 +132,17 @@ impl Benchmark {
 pub struct Energy {
     /// Conversions.
     pub conversions: u64,
-    /// PE cycles: each costs the four parts that follow.
-    pub pe_cycles: u64,
-    /// Energy of one conversion.
+    /// PE cycles in which lines are driven: each costs the three parts that
+    /// follow.
+    pub driven_cycles: u64,
+    /// PE cycles in which ADCs convert: each costs shift-and-add.
+    pub converting_cycles: u64,
+    /// Comparisons of sums before conversion.
+    pub comparisons: u64,
+    /// Energy of one conversion, the mean of ADCs of all bits.
     pub adc_pj_per_conversion: f64,
+    /// The same of an ADC of the target's bits.
+    adc_pj: f64,
     /// Sample-and-hold, of one PE cycle.
     pub sample_and_hold_pj_per_cycle: f64,
     /// Drivers and multiplexers, of one PE cycle.
@@ -137,6 +152,8 @@ pub struct Energy {
     pub array_pj_per_cycle: f64,
     /// Shift-and-add and the rest, of one PE cycle.
     pub shift_and_add_pj_per_cycle: f64,
+    /// Energy of a comparison.
+    pub comparison_pj: f64,
     /// PEs in use.
     pub n_pes: usize,
     /// Their area in mm2.
@@ -144,18 +161,30 @@ pub struct Energy {
 }
 
 impl Energy {
-    fn new(plan: &ExecutionPlan, target: &Target) -> Option<Self> {
+    fn new(
+        plan: &ExecutionPlan,
+        target: &Target,
+        by_layer: &BTreeMap<LayerId, Work>,
+    ) -> Option<Self> {
         let costs = target.costs.as_ref()?;
         let counts = plan.counts();
         // A PE that is written anew for another pass is the same silicon.
         let on_chip: BTreeSet<PeId> = plan.targets.keys().map(|&pe| plan.on_chip(pe)).collect();
         let n_pes = on_chip.len();
+        let adc_weight: f64 = by_layer.values().map(|work| work.adc_weight).sum();
         Some(Self {
             n_pes,
             area_mm2: n_pes as f64 * costs.area_mm2_per_pe,
             conversions: counts.conversions,
-            pe_cycles: counts.pe_cycles,
-            adc_pj_per_conversion: costs.adc_pj_per_conversion,
+            driven_cycles: counts.driven_cycles,
+            converting_cycles: counts.converting_cycles,
+            comparisons: counts.comparisons,
+            adc_pj_per_conversion: match (adc_weight, counts.conversions) {
+                (weight, n) if weight == n as f64 => costs.adc_pj_per_conversion,
+                (weight, n) => costs.adc_pj_per_conversion * weight / n.max(1) as f64,
+            },
+            adc_pj: costs.adc_pj_per_conversion,
+            comparison_pj: costs.comparison_pj,
             sample_and_hold_pj_per_cycle: costs.sample_and_hold_pj_per_cycle,
             drivers_pj_per_cycle: costs.drivers_pj_per_cycle,
             array_pj_per_cycle: costs.array_pj_per_cycle,
@@ -164,19 +193,48 @@ impl Energy {
     }
 
     /// Name, how often, and energy each time in pJ, of every part.
-    pub fn parts(&self) -> [(&'static str, u64, f64); 5] {
-        [
+    pub fn parts(&self) -> Vec<(&'static str, u64, f64)> {
+        let (driven, converting) = (self.driven_cycles, self.converting_cycles);
+        let mut parts = vec![
             ("conversions", self.conversions, self.adc_pj_per_conversion),
-            ("sample-and-hold", self.pe_cycles, self.sample_and_hold_pj_per_cycle),
-            ("drivers and multiplexers", self.pe_cycles, self.drivers_pj_per_cycle),
-            ("array", self.pe_cycles, self.array_pj_per_cycle),
-            ("shift-and-add and the rest", self.pe_cycles, self.shift_and_add_pj_per_cycle),
-        ]
+            ("sample-and-hold", driven, self.sample_and_hold_pj_per_cycle),
+            ("drivers and multiplexers", driven, self.drivers_pj_per_cycle),
+            ("array", driven, self.array_pj_per_cycle),
+            ("shift-and-add and the rest", converting, self.shift_and_add_pj_per_cycle),
+        ];
+        if self.comparisons > 0 {
+            parts.push(("comparisons", self.comparisons, self.comparison_pj));
+        }
+        parts
     }
 
     /// The part of it that a share of the work takes, in pJ.
-    pub fn of_work(&self, conversions: u64, pe_cycles: u64) -> f64 {
-        Self { conversions, pe_cycles, ..*self }.total_pj()
+    pub fn of_work(&self, work: &Work) -> f64 {
+        let adc_pj_per_conversion = match work.conversions {
+            n if work.adc_weight == n as f64 => self.adc_pj,
+            n => self.adc_pj * work.adc_weight / n.max(1) as f64,
+        };
+        Self {
+            conversions: work.conversions,
+            driven_cycles: work.driven_cycles,
+            converting_cycles: work.converting_cycles,
+            comparisons: work.comparisons,
+            adc_pj_per_conversion,
+            ..*self
+        }
+        .total_pj()
+    }
+
+    /// The same with as much of it as real inputs took, in pJ: conversions and
+    /// cycles of an input, in the mean.
+    pub fn of_inputs(&self, conversions: f64, pe_cycles: f64, planned_cycles: u64) -> f64 {
+        let share = pe_cycles / planned_cycles.max(1) as f64;
+        let of = |(part, times, pj): (&'static str, u64, f64)| match part {
+            "conversions" => conversions * pj,
+            "comparisons" => times as f64 * pj,
+            _ => times as f64 * share * pj,
+        };
+        self.parts().into_iter().map(of).sum()
     }
 
     /// All of it, in pJ.

@@ -4,10 +4,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::text::stage_text;
 use super::timing::{PS_PER_US, timing_of, us};
 use super::{
-    Benchmark, DigitalRow, Energy, LayerRow, PeRow, Physics, Report, Schedule, WireLoss, Work,
-    writing,
+    Benchmark, DigitalRow, Energy, LayerRow, PeRow, Physics, Report, Schedule, StageRow, WireLoss,
+    Work, writing,
 };
 use crate::graph::Obstacle;
 use crate::quantize::InputCoding;
@@ -45,6 +46,9 @@ struct ReportForm<'a> {
     macs_digital: u64,
     macs_on_arrays_share: Option<f64>,
     layers: Vec<LayerForm<'a>>,
+    /// Left out for a target that cannot compare sums.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    analog_stages: Vec<StageForm<'a>>,
     digital_layers: Vec<DigitalForm<'a>>,
     pe_table: Vec<PeForm<'a>>,
     schedule: ScheduleForm,
@@ -245,6 +249,27 @@ struct PartForm {
     pj: f64,
 }
 
+#[derive(Serialize)]
+struct StageForm<'a> {
+    id: String,
+    name: &'a str,
+    /// Null where it is done digitally.
+    before_conversion: Option<String>,
+    because: Option<String>,
+}
+
+impl<'a> From<&'a StageRow> for StageForm<'a> {
+    fn from(row: &'a StageRow) -> Self {
+        let stage = row.stage.as_ref();
+        Self {
+            id: row.id.to_string(),
+            name: &row.name,
+            before_conversion: stage.ok().map(stage_text),
+            because: stage.err().map(ToString::to_string),
+        }
+    }
+}
+
 impl<'a> From<&'a Report> for ReportForm<'a> {
     fn from(report: &'a Report) -> Self {
         let footprint = &report.footprint;
@@ -272,6 +297,7 @@ impl<'a> From<&'a Report> for ReportForm<'a> {
             macs_digital: report.macs.digital,
             macs_on_arrays_share: report.macs.share_on_arrays(),
             layers: report.layers.iter().map(|row| LayerForm::new(row, report)).collect(),
+            analog_stages: report.stages.iter().map(StageForm::from).collect(),
             digital_layers: report.digital.iter().map(DigitalForm::from).collect(),
             pe_table: report.pes.iter().map(PeForm::from).collect(),
             schedule: ScheduleForm::from(&report.schedule),
@@ -310,7 +336,7 @@ impl<'a> LayerForm<'a> {
         let work = &layer.work;
         Self {
             time: timing_of(&report.timing, layer).map(LayerTimeForm::from),
-            energy_pj: energy.map(|energy| energy.of_work(work.conversions, work.pe_cycles)),
+            energy_pj: energy.map(|energy| energy.of_work(work)),
             id: layer.id.to_string(),
             name: &layer.name,
             description: &layer.description,
@@ -385,7 +411,7 @@ impl From<&InputCoding> for CodingForm {
 
 impl From<&Work> for WorkForm {
     fn from(work: &Work) -> Self {
-        let Work { waves, planes, conversions, pe_cycles, start_cycle, end_cycle } = *work;
+        let Work { waves, planes, conversions, pe_cycles, start_cycle, end_cycle, .. } = *work;
         Self { waves, planes, conversions, pe_cycles, start_cycle, end_cycle }
     }
 }

@@ -7,7 +7,8 @@ use crate::entity::{LayerId, PeId};
 use crate::graph::{LayerGraph, LayerKind, Obstacle};
 use crate::mapping::Unrolling;
 use crate::quantize::InputCoding;
-use crate::schedule::ExecutionPlan;
+use crate::schedule::{AnalogStage, ExecutionPlan, StageObstacle, analog_stage};
+use crate::target::Target;
 
 /// A crossbar layer, or all that drive the same cells.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +49,34 @@ pub struct LayerRow {
     pub coding: InputCoding,
     /// What one input takes.
     pub work: Work,
+}
+
+/// What is behind a layer that comparisons of its sums could do, and whether
+/// they do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageRow {
+    /// The layer.
+    pub id: LayerId,
+    /// Name of the ONNX node.
+    pub name: String,
+    /// What is done before conversion, or why it is not.
+    pub stage: Result<AnalogStage, StageObstacle>,
+}
+
+pub(super) fn stage_rows(
+    graph: &LayerGraph,
+    plan: &ExecutionPlan,
+    target: &Target,
+) -> Vec<StageRow> {
+    let row = |(&id, layer): (&LayerId, &crate::schedule::PlanLayer)| {
+        let places = plan.tiles.values().map(|tile| &tile.place);
+        let stage = match &layer.stage {
+            Some(stage) => Ok(stage.clone()),
+            None => Err(analog_stage(graph, places, target, (id, layer)).err()?),
+        };
+        Some(StageRow { id, name: layer.name.clone(), stage })
+    };
+    plan.layers.iter().filter_map(row).collect()
 }
 
 /// Digital layers of one operator, and of one reason for not being on arrays.

@@ -30,7 +30,7 @@ mod writing;
 mod tests;
 
 pub use cost::{Benchmark, Costs, Energy, Schedule};
-pub use layers::{DigitalRow, LayerRow};
+pub use layers::{DigitalRow, LayerRow, StageRow};
 pub use pes::{PeRow, Resident};
 pub use physics::Physics;
 pub use programming::{Errors, LevelCurrents, Programming, Spread};
@@ -87,6 +87,9 @@ pub struct Report {
     pub macs: Macs,
     /// Crossbar layers, in canonical order.
     pub layers: Vec<LayerRow>,
+    /// Rectifiers and maxima behind layers, for a target that can compare sums
+    /// before it converts them.
+    pub stages: Vec<StageRow>,
     /// Digital layers, by operator and by why they are not on arrays.
     pub digital: Vec<DigitalRow>,
     /// PEs that hold weights, in order.
@@ -187,7 +190,7 @@ impl Report {
     /// Computes a report.
     pub fn new(parts: &ReportParts<'_>) -> Self {
         let ReportParts { graph, plan, target, .. } = *parts;
-        let (by_layer, by_pe) = work::tally(plan);
+        let (by_layer, by_pe) = work::tally(plan, target);
         let layers = layers::crossbar_rows(graph, plan, &by_layer);
         let digital = layers::digital_rows(graph);
         let pes = pes::rows(plan, &by_pe);
@@ -231,7 +234,8 @@ impl Report {
             timing: Timing::new(plan, graph, target, parts.timing),
             writing: (plan.n_passes > 1).then(|| Forecast::new(plan, target)).flatten(),
             physics: Physics::new(plan, target),
-            costs: Costs::new(plan, target),
+            costs: Costs::new(plan, target, &by_layer),
+            stages: layers::stage_rows(graph, plan, target),
             layers,
             digital,
             pes,

@@ -9,7 +9,7 @@ use crate::mapping::WeightTile;
 use crate::schedule::ExecutionPlan;
 
 /// A PE that holds weights.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PeRow {
     /// Its id in every dump.
     pub id: PeId,

@@ -3,7 +3,6 @@
 //! Nothing of it is in the figures of a target's `costs`, whose array is as
 //! its source quotes it.
 
-use crate::mapping::length;
 use crate::schedule::{ExecutionPlan, StepKind};
 use crate::target::{Cell, Target};
 
@@ -33,11 +32,8 @@ impl Physics {
             plan.tiles.values().map(|tile| tile_us(plan, tile, cell)).collect();
         let mut input_pj_max = 0.0;
         for step in plan.steps.values() {
-            let StepKind::Waves { tiles, positions, planes, conversions, .. } = &step.kind else {
-                continue;
-            };
-            let cycles =
-                f64::from(length(positions)) * planes.len() as f64 * conversions.len() as f64;
+            let StepKind::Waves { tiles, .. } = &step.kind else { continue };
+            let cycles = plan.effort(&step.kind).map_or(0, |effort| effort.driven_cycles()) as f64;
             let us: f64 = tiles
                 .iter()
                 .filter_map(|tile| us_of_tile.get(crate::entity::Entity::index(*tile)))

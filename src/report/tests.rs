@@ -38,7 +38,9 @@ fn plan(graph: &LayerGraph, target: &Target, options: &MappingOptions) -> Execut
     let calibration = collector.finish();
     let quantized = quantize::quantize(graph, &calibration, target, &Default::default()).unwrap();
     let mapping = mapping::map(graph, target, options).unwrap();
-    let adc = chip::settings(graph, &quantized, &mapping, &calibration, target).unwrap();
+    let adc =
+        chip::settings(graph, &quantized, &mapping, &calibration, (target, &Default::default()))
+            .unwrap();
     let parts = PlanParts { graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule::schedule(parts, target);
     assert_eq!(schedule::verify(&plan), []);
@@ -258,7 +260,14 @@ fn graph_without_arrays() -> LayerGraph {
 
 fn digital(op: &str, macs_per_input: u64, obstacle: Option<Obstacle>) -> LayerKind {
     let op = op.to_string();
-    LayerKind::Digital(DigitalLayer { op, macs_per_input, obstacle, reach: vec![], product: None })
+    LayerKind::Digital(DigitalLayer {
+        op,
+        macs_per_input,
+        obstacle,
+        reach: vec![],
+        product: None,
+        comparison: None,
+    })
 }
 
 /// Layers one after the other, over tensors of these shapes and a batch axis.

@@ -6,14 +6,19 @@ use std::fmt::Write as _;
 use super::numbers::{count, four, pe_list, percent, plural, share, short};
 use super::table::{Column, Listing, table};
 use super::{
-    Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident, WireLoss, timing, writing,
+    Benchmark, DigitalRow, Energy, LayerRow, PeRow, Report, Resident, StageRow, WireLoss, timing,
+    writing,
 };
+use crate::schedule::AnalogStage;
 use crate::target::IdleOutputs;
 
 use Column::{Number, Words};
 
 pub(super) fn text(report: &Report) -> String {
     let mut sections = vec![head(report), layers(report), work(report), timing::layers(report)];
+    if !report.stages.is_empty() {
+        sections.push(stages(report));
+    }
     if !report.digital.is_empty() {
         sections.push(digital(report));
     }
@@ -219,6 +224,35 @@ fn work(report: &Report) -> String {
         [] => String::new(),
         _ => format!("Layers on arrays: what one input takes\n{}", listing.text()),
     }
+}
+
+/// What is done with sums before they are converted, and what is not.
+fn stages(report: &Report) -> String {
+    let columns = [Words("layer"), Words("name"), Words("before conversion"), Words("because")];
+    let cells = |row: &StageRow| {
+        let (done, because) = match &row.stage {
+            Ok(stage) => (stage_text(stage), String::new()),
+            Err(obstacle) => ("-".to_string(), obstacle.to_string()),
+        };
+        vec![row.id.to_string(), short(&row.name), done, because]
+    };
+    let listing = Listing {
+        noun: "layers",
+        rows: &report.stages,
+        columns: &columns,
+        cells: &cells,
+        size: &|_| 1,
+        size_noun: "layers",
+    };
+    format!("Rectifiers and maxima behind layers: what sums are compared for\n{}", listing.text())
+}
+
+/// `rectified, the largest of 3x3`
+pub(super) fn stage_text(stage: &AnalogStage) -> String {
+    let extents: Vec<String> = stage.windows.iter().map(|axis| axis.extent.to_string()).collect();
+    let largest = (!extents.is_empty()).then(|| format!("the largest of {}", extents.join("x")));
+    let rectified = stage.rectifies.then(|| "rectified".to_string());
+    rectified.into_iter().chain(largest).collect::<Vec<_>>().join(", ")
 }
 
 /// What runs beside the arrays.

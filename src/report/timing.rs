@@ -33,8 +33,7 @@ pub(super) fn layers(report: &Report) -> String {
         cells.extend(times);
         cells.push(count(row.work.conversions));
         if let Some(energy) = energy {
-            let (pj, total_pj) =
-                (energy.of_work(row.work.conversions, row.work.pe_cycles), energy.total_pj());
+            let (pj, total_pj) = (energy.of_work(&row.work), energy.total_pj());
             cells.push(four(pj / PJ_PER_NJ));
             cells.push(percent((total_pj > 0.0).then(|| pj / total_pj)));
         }

@@ -21,7 +21,10 @@ use super::digital::Value;
 use super::encode::{encode, first_not_finite};
 use super::layout::Layout;
 use super::results::{Block, TileSums};
-use crate::chip::{Chip, Driven, Pattern, PatternMap, ReadNoise, TileKernel, lines_per_bundle};
+use super::stage::{Column, Stage, Sums};
+use crate::chip::{
+    Chip, Driven, Pattern, PatternMap, ReadNoise, Scheme, TileKernel, lines_per_bundle,
+};
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::graph::unflatten;
 use crate::mapping::WeightTile;
@@ -40,6 +43,8 @@ pub(super) struct Crossbar<'a> {
     /// What the zero point adds to each column, in levels times code steps.
     corrections: Vec<f64>,
     seed: u64,
+    /// Compares sums before they are converted, where that is done.
+    stage: Option<Stage>,
     /// Counts driven bits, where somebody wants to know.
     activity: Option<Activity>,
 }
@@ -116,12 +121,13 @@ impl<'a> Crossbar<'a> {
             })?;
             bundled.push((tile, bundles));
         }
+        let scheme = Scheme { subtract: plan.subtract, conversion: plan.conversion };
         let tiles = bundled
             .into_par_iter()
             .map(|(tile, bundles)| {
                 let (place, adc) = (&plan.tiles[tile].place, &plan.tiles[tile].adc);
                 let kernel = (chip.pe == plan.pe)
-                    .then(|| TileKernel::with_bundles(chip, place, adc, plan.subtract, bundles));
+                    .then(|| TileKernel::with_bundles(chip, place, adc, scheme, bundles));
                 let kernel = kernel.flatten().ok_or(RunError::WrongChip { tile })?;
                 let of_tile = waves.iter().filter(|(_, tiles, _)| tiles.contains(&tile));
                 Ok(Tile {
@@ -136,6 +142,7 @@ impl<'a> Crossbar<'a> {
             })
             .collect::<Result<_, RunError>>()?;
         let map = bundler.finish();
+        let stage = layer.stage.as_ref().map(|stage| Stage::new(stage, &layout));
         let zero_point = i64::from(layer.coding.zero_point);
         let correction = |sum: &i64| (zero_point * sum) as f64;
         Ok(Self {
@@ -148,6 +155,7 @@ impl<'a> Crossbar<'a> {
             tiles,
             corrections: layer.level_sums.iter().map(correction).collect(),
             seed: chip.seed,
+            stage,
             activity: None,
         })
     }
@@ -158,9 +166,10 @@ impl<'a> Crossbar<'a> {
     ///
     /// The chip lacks cells of a tile.
     pub(super) fn retabulate(&mut self, plan: &ExecutionPlan, chip: &Chip) -> Result<(), RunError> {
+        let scheme = Scheme { subtract: plan.subtract, conversion: plan.conversion };
         self.tiles.par_iter_mut().try_for_each(|tile| {
             let PlanTile { place, adc } = &plan.tiles[tile.id];
-            let kernel = tile.kernel.retabulated(chip, place, adc, plan.subtract);
+            let kernel = tile.kernel.retabulated(chip, place, adc, scheme);
             tile.kernel = kernel.ok_or(RunError::WrongChip { tile: tile.id })?;
             Ok(())
         })
@@ -281,6 +290,9 @@ impl<'a> Crossbar<'a> {
                 self.map.fill(codes, patterns);
             }
         }
+        if let Some(stage) = &self.stage {
+            return self.run_stage(stage, number, &scratch.patterns, results);
+        }
         let n_positions = self.layout.position_results.len();
         let size = self.block_size(n_threads);
         let blocks = |nth: usize| nth * size..n_positions.min((nth + 1) * size);
@@ -304,6 +316,48 @@ impl<'a> Crossbar<'a> {
                 self.run_block(positions.clone(), number, patterns, sums, block);
                 block.scatter(&self.layout, positions, results);
             }
+        }
+    }
+
+    /// Works off all positions of a layer whose sums are compared: each of its
+    /// tiles has the whole sums of its columns.
+    fn run_stage(&self, stage: &Stage, number: u64, patterns: &[Pattern], results: &mut [f32]) {
+        let n_positions = self.layout.position_results.len();
+        let (mut held, mut reals) = (Vec::new(), vec![0.0; n_positions]);
+        let mut n_converted = 0;
+        for tile in &self.tiles {
+            let Some((step, _)) = tile.waves.first() else { continue };
+            let noise = ReadNoise::new(self.seed, number, tile.pe.0, step.0);
+            let driven = Driven {
+                patterns,
+                octet_stride: self.map.n_patterns(),
+                starts: &self.layout.position_patterns,
+                first_position: 0,
+            };
+            held.clear();
+            held.resize(n_positions * tile.kernel.n_values(), 0.0);
+            tile.kernel.hold(driven, self.planes, Some(&noise), &mut held);
+            let seen = tile.kernel.compared(&held, &noise);
+            for (first, values) in &tile.columns {
+                for (column, value) in (*first..).zip(values.clone()) {
+                    let own = Column {
+                        levels_per_code: tile.levels_per_code,
+                        correction: self.corrections[column],
+                        scale: self.layer.column_scales[column],
+                        bias: self.layer.bias[column].into(),
+                    };
+                    let (kernel, held, seen) = (&tile.kernel, &held[..], &seen[..]);
+                    let sums = Sums { kernel, held, seen, noise: &noise };
+                    n_converted += stage.results(sums, value, own, &mut reals);
+                    let place = self.layout.column_results[column];
+                    for (&start, &real) in self.layout.position_results.iter().zip(&reals) {
+                        results[(start + place) as usize] = real;
+                    }
+                }
+            }
+        }
+        if let Some(activity) = &self.activity {
+            activity.count_converted(n_converted);
         }
     }
 

@@ -98,8 +98,7 @@ impl<'a> Executor<'a> {
     /// that a tile drives with a 1 bit, with the conductances of this chip.
     /// Read noise, which has no mean, is left out.
     pub fn array_energy(&self, chip: &Chip, cell: &Cell) -> ArrayEnergy {
-        let mut energy =
-            ArrayEnergy { n_inputs: 0, total_pj: 0.0, layers: vec![], bits_one: 0, bits: 0 };
+        let mut energy = ArrayEnergy::NONE;
         for crossbar in self.crossbars.values() {
             if let Some((id, activity)) = crossbar.activity() {
                 activity.add_to(&mut energy, self.plan, id, (chip, cell));

@@ -17,6 +17,7 @@ mod executor;
 mod layout;
 mod reference;
 mod results;
+mod stage;
 mod stream;
 
 pub use activity::ArrayEnergy;

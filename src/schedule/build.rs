@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use super::cuts::{Work, work};
 use super::plan::{AdcSetting, ExecutionPlan, PlanLayer, PlanTile, Step, StepKind, planes, rounds};
+use super::stage::analog_stage;
 use super::targets::{Levels, PeTargets};
 use super::timing;
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LayerGraph;
-use crate::mapping::{Mapping, Unrolling, WeightTile, length};
+use crate::mapping::{Mapping, Unrolling, WeightTile};
 use crate::quantize::QuantizedLayers;
 use crate::target::Target;
 
@@ -38,12 +39,13 @@ pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
         .zip(adc)
         .map(|(place, adc)| PlanTile { place: place.clone(), adc: *adc })
         .collect();
-    let layers = layers(parts);
+    let layers = layers(parts, target);
     let mut plan = ExecutionPlan {
         pe: target.pe,
         n_pes: mapping.n_pes,
         n_passes: mapping.n_passes,
         subtract: target.readout.subtract,
+        conversion: target.readout.conversion,
         conversions_per_cycle: target.readout.lines_converted_per_cycle(),
         cycle_ns: target.readout.cycle_ns,
         level_us: target.cell.step_us(),
@@ -60,7 +62,7 @@ pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
     plan
 }
 
-fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
+fn layers(parts: PlanParts<'_>, target: &Target) -> BTreeMap<LayerId, PlanLayer> {
     let PlanParts { graph, quantized, mapping, .. } = parts;
     let mut layers = BTreeMap::new();
     for (id, layer, crossbar) in graph.crossbar_layers() {
@@ -82,7 +84,7 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
             level_sums[group * n_columns + column] += i64::from(level);
         }
         let step = f64::from(integers.coding.scale);
-        let plan_layer = PlanLayer {
+        let mut plan_layer = PlanLayer {
             name: layer.name.clone(),
             input,
             output,
@@ -99,7 +101,11 @@ fn layers(parts: PlanParts<'_>) -> BTreeMap<LayerId, PlanLayer> {
             level_sums,
             bias: by_column(unrolled, &integers.bias).into_owned(),
             unrolled: unrolled.cloned(),
+            stage: None,
         };
+        // What keeps a stage from being analog is told by the report.
+        plan_layer.stage = analog_stage(graph, mapping.tiles.values(), target, (id, &plan_layer))
+            .unwrap_or_default();
         layers.insert(id, plan_layer);
     }
     layers
@@ -198,11 +204,10 @@ impl Builder<'_> {
                 let planes = planes(&plan_layer.coding);
                 let n_conversions = tiles.iter().map(|&tile| plan.n_conversions(tile)).sum();
                 let conversions = rounds(n_conversions, &self.target.readout);
-                let cycles =
-                    u64::from(length(&positions)) * planes.len() as u64 * conversions.len() as u64;
                 all_tiles.extend(&tiles);
                 let positions = positions.clone();
                 let waves = StepKind::Waves { layer, tiles, positions, planes, conversions };
+                let cycles = plan.effort(&waves).map_or(0, |effort| effort.cycles());
                 all_waves.push(self.push(waves, vec![encode], cycles));
             }
         }

@@ -15,15 +15,21 @@
 
 mod build;
 mod cuts;
+mod effort;
 mod plan;
 mod print;
+mod stage;
 mod targets;
 mod timing;
 mod verify;
 
 pub use build::{PlanParts, schedule};
 pub(crate) use cuts::{Work, work};
-pub use plan::{AdcSetting, Counts, ExecutionPlan, PlanLayer, PlanTile, Plane, Step, StepKind};
+pub use effort::Effort;
+pub use plan::{
+    AdcSetting, Counts, ExecutionPlan, MAX_PLANES, PlanLayer, PlanTile, Plane, Step, StepKind,
+};
 pub use print::plan_text;
+pub use stage::{AnalogStage, StageObstacle, WindowAxis, analog_stage};
 pub use targets::{Levels, PeTargets};
 pub use verify::{PlanFault, verify};

@@ -9,7 +9,9 @@ use crate::graph::LoopNest;
 use crate::mapping::{Unrolling, WeightTile, length};
 use crate::quantize::{InputCoding, Slicing};
 use crate::schedule::targets::PeTargets;
-use crate::target::{Pe, Readout, Subtract};
+use crate::target::{Conversion, Pe, Readout, Subtract};
+
+use super::stage::AnalogStage;
 
 /// Everything that the runtime and the programmer of a chip need to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,8 @@ pub struct ExecutionPlan {
     pub n_passes: u32,
     /// Where pairs are subtracted.
     pub subtract: Subtract,
+    /// Which sums of a wave become codes.
+    pub conversion: Conversion,
     /// Conversions of a PE in one cycle.
     pub conversions_per_cycle: u32,
     /// Length of a cycle in ns.
@@ -77,6 +81,8 @@ pub struct PlanLayer {
     pub level_sums: Vec<i64>,
     /// Added to the real result, `[group][column]`.
     pub bias: Vec<f32>,
+    /// What is done with its sums before they are converted, if anything is.
+    pub stage: Option<AnalogStage>,
 }
 
 /// A tile with its ADC setting.
@@ -100,6 +106,26 @@ pub struct AdcSetting {
     pub min_code: i32,
     /// Largest code.
     pub max_code: i32,
+    /// By plane, how often the range is halved for it: a code of plane k
+    /// stands for `step_us / 2^halvings[k]`. None where planes are added up
+    /// before.
+    pub halvings: [u8; 16],
+}
+
+/// Planes of the widest input code.
+pub const MAX_PLANES: usize = 16;
+
+impl AdcSetting {
+    /// One range for all planes.
+    pub const fn new(step_us: f64, min_code: i32, max_code: i32) -> Self {
+        Self { step_us, min_code, max_code, halvings: [0; MAX_PLANES] }
+    }
+
+    /// Bits of a code, its sign included.
+    pub fn bits(&self) -> u8 {
+        let widest = self.max_code.unsigned_abs().max(self.min_code.unsigned_abs());
+        (u32::BITS - widest.leading_zeros()) as u8 + u8::from(self.min_code < 0)
+    }
 }
 
 /// One step of the plan.
@@ -173,8 +199,15 @@ pub struct Counts {
     pub planes: u64,
     /// Conversions made.
     pub conversions: u64,
-    /// PE cycles: cycles in which a PE is driven, summed over PEs.
+    /// PE cycles: cycles in which a PE is driven or converted, summed over PEs.
     pub pe_cycles: u64,
+    /// Those in which lines are driven.
+    pub driven_cycles: u64,
+    /// Those in which ADCs convert; the same ones, unless planes are added up
+    /// as charges before.
+    pub converting_cycles: u64,
+    /// Sums that were compared before conversion.
+    pub comparisons: u64,
     /// Cycles from the first to the last for one input alone.
     pub latency_cycles: u64,
     /// Cycles of the busiest PE: how far apart inputs of a stream can follow
@@ -210,16 +243,15 @@ impl ExecutionPlan {
         let mut busy: BTreeMap<PeId, u64> = BTreeMap::new();
         for step in self.steps.values() {
             counts.latency_cycles = counts.latency_cycles.max(step.start + step.cycles);
-            let StepKind::Waves { tiles, positions, planes, conversions, .. } = &step.kind else {
-                continue;
-            };
-            let waves = u64::from(length(positions));
-            let driven = waves * planes.len() as u64;
-            let converted: u64 = conversions.iter().map(|lines| u64::from(length(lines))).sum();
-            counts.waves += waves;
-            counts.planes += driven;
-            counts.conversions += driven * converted;
+            let Some(effort) = self.effort(&step.kind) else { continue };
+            let StepKind::Waves { tiles, .. } = &step.kind else { continue };
+            counts.waves += effort.waves;
+            counts.planes += effort.planes();
+            counts.conversions += effort.conversions();
             counts.pe_cycles += step.cycles;
+            counts.driven_cycles += effort.driven_cycles();
+            counts.converting_cycles += effort.converting_cycles();
+            counts.comparisons += effort.comparisons();
             if let Some(tile) = tiles.first().and_then(|&tile| self.tiles.get(tile)) {
                 *busy.entry(tile.place.pe).or_default() += step.cycles;
             }

@@ -27,6 +27,10 @@
 //! 9. Every crossbar layer has one sum; every output of the model is made.
 //! 10. Waves of a pass stand before those of later passes, and end before any of
 //!     these starts.
+//! 11. Sums are compared before conversion where planes are added up and pairs
+//!     subtracted before, each whole sum is in one tile, scales are above zero, and
+//!     windows lie over axes that positions walk. Ranges are halved for a plane at
+//!     most 15 times, and not where planes are added up.
 //!
 //! Plans come from files, and a file can say anything: whatever the numbers
 //! are, checking them neither panics nor takes memory that the plan itself

@@ -17,6 +17,8 @@
 //! another. The node is not in that bound: energy goes with it in proportion,
 //! which is a choice.
 
+use super::Costs;
+
 /// Where the best figure of merit begins to fall, in million samples a second.
 const CORNER_MS_PER_S: f64 = 174.3;
 
@@ -30,6 +32,18 @@ pub(super) fn least_pj(bits: u8, ms_per_s: f64) -> f64 {
     let steps = (1u64 << (2 * u32::from(bits.min(31)))) as f64;
     let fast = (ms_per_s / CORNER_MS_PER_S).max(1.0);
     LEAST_PJ * steps * fast * fast.sqrt()
+}
+
+impl Costs {
+    /// Energy of a conversion of so many bits, in pJ: where the target says what
+    /// its ADC is like, four times as much for each bit more.
+    pub fn conversion_pj(&self, bits: u8) -> f64 {
+        match self.adc_bits.filter(|&own| own != bits) {
+            None => self.adc_pj_per_conversion,
+            // The rate is the same, and cancels out.
+            Some(own) => self.adc_pj_per_conversion * least_pj(bits, 1.0) / least_pj(own, 1.0),
+        }
+    }
 }
 
 #[cfg(test)]

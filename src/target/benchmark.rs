@@ -9,7 +9,7 @@
 //! table does; [`peak_signed_gops`] counts the pair that holds a signed weight
 //! once.
 
-use super::{Costs, Target};
+use super::{Conversion, Costs, Subtract, Target};
 
 /// Peak throughput of one PE, in GOPS: two operations for each cell in the
 /// time of one product of all input bits.
@@ -27,10 +27,29 @@ pub fn peak_signed_gops(target: &Target) -> f64 {
     operations / product_ns(target)
 }
 
-/// Time of one product of all input bits, in ns, where every line is converted
-/// within the cycle.
+/// Time of one product of all input bits, in ns: where planes are converted one
+/// by one, every line within its cycle; where they are added up, the cycles in
+/// which all lines are converted follow.
 pub fn product_ns(target: &Target) -> f64 {
-    f64::from(target.readout.input_bits) * target.readout.cycle_ns
+    let readout = &target.readout;
+    let planes = f64::from(readout.input_bits);
+    match readout.conversion {
+        Conversion::Accumulated => (planes + rounds(target)) * readout.cycle_ns,
+        Conversion::EveryPlane | Conversion::Significant(_) => planes * readout.cycle_ns,
+    }
+}
+
+/// Outputs of a PE that are converted.
+fn outputs(target: &Target) -> u32 {
+    match target.readout.subtract {
+        Subtract::BeforeConversion => target.pe.pairs(),
+        Subtract::AfterConversion => target.pe.outputs,
+    }
+}
+
+/// Cycles in which all of them are.
+fn rounds(target: &Target) -> f64 {
+    outputs(target).div_ceil(target.readout.lines_converted_per_cycle().max(1)).into()
 }
 
 /// Energy of one cycle of one PE, in pJ, with every ADC busy; `None` for a
@@ -43,9 +62,7 @@ pub fn energy_pj_per_cycle(target: &Target) -> Option<f64> {
 /// without costs.
 pub fn adc_share(target: &Target) -> Option<f64> {
     let costs = target.costs.as_ref()?;
-    let adc_pj =
-        f64::from(target.readout.lines_converted_per_cycle()) * costs.adc_pj_per_conversion;
-    Some(adc_pj / cycle_pj(target, costs))
+    Some(adc_cycle_pj(target, costs) / cycle_pj(target, costs))
 }
 
 /// Power of one PE at its peak, in mW; `None` for a target without costs.
@@ -66,13 +83,34 @@ pub fn gops_per_mm2(target: &Target) -> Option<f64> {
     target.costs.as_ref().map(|costs| peak_gops(target) / costs.area_mm2_per_pe)
 }
 
-fn cycle_pj(target: &Target, costs: &Costs) -> f64 {
-    let conversions = f64::from(target.readout.lines_converted_per_cycle());
+/// Energy of conversions in the mean cycle.
+fn adc_cycle_pj(target: &Target, costs: &Costs) -> f64 {
+    let conversions = match target.readout.conversion {
+        Conversion::Accumulated => {
+            f64::from(outputs(target)) / (f64::from(target.readout.input_bits) + rounds(target))
+        }
+        Conversion::EveryPlane | Conversion::Significant(_) => {
+            f64::from(target.readout.lines_converted_per_cycle())
+        }
+    };
     conversions * costs.adc_pj_per_conversion
-        + costs.sample_and_hold_pj_per_cycle
-        + costs.drivers_pj_per_cycle
-        + costs.array_pj_per_cycle
-        + costs.shift_and_add_pj_per_cycle
+}
+
+/// Energy of the mean cycle: where planes are added up, some drive lines and
+/// others convert.
+fn cycle_pj(target: &Target, costs: &Costs) -> f64 {
+    let (driven, converting) = match target.readout.conversion {
+        Conversion::Accumulated => {
+            let (planes, rounds) = (f64::from(target.readout.input_bits), rounds(target));
+            (planes / (planes + rounds), rounds / (planes + rounds))
+        }
+        Conversion::EveryPlane | Conversion::Significant(_) => (1.0, 1.0),
+    };
+    adc_cycle_pj(target, costs)
+        + driven * costs.sample_and_hold_pj_per_cycle
+        + driven * costs.drivers_pj_per_cycle
+        + driven * costs.array_pj_per_cycle
+        + converting * costs.shift_and_add_pj_per_cycle
 }
 
 #[cfg(test)]
@@ -102,6 +140,32 @@ mod tests {
         assert_eq!(format!("{:.1}", 100.0 * adc_share(&target).unwrap()), "87.8");
         let cycle_pj = energy_pj_per_cycle(&target).unwrap();
         assert_eq!(format!("{:.3}", cycle_pj * 8.0 / 1000.0), "2.975");
+    }
+
+    /// A published chip of so many PEs, by its target's parts: operations of its
+    /// weights in TOPS, power in W, area in mm2.
+    fn chip(name: &str, of: impl Fn(&Target) -> f64) -> (f64, f64, f64) {
+        let target = Target::from_yaml(builtin(name).unwrap(), name, &[]).unwrap();
+        let n_pes = f64::from(target.chip.n_pes().unwrap());
+        let area = target.costs.as_ref().unwrap().area_mm2_per_pe;
+        (n_pes * of(&target) / 1e3, n_pes * power_mw(&target).unwrap() / 1e3, n_pes * area)
+    }
+
+    #[test]
+    fn isaac_is_what_its_parts_add_up_to() {
+        // A weight of 16 bits is 8 cells of 2.
+        let (tops, power_w, area_mm2) = chip("isaac", |target| peak_gops(target) / 8.0);
+        assert!((tops / 41.3 - 1.0).abs() < 0.001, "{tops} TOPS");
+        assert!((power_w / 65.8 - 1.0).abs() < 0.001, "{power_w} W");
+        assert!((tops / power_w / 0.63 - 1.0).abs() < 0.005);
+        assert!((tops / area_mm2 / 0.48 - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn the_phase_change_chip_is_as_fast_as_its_arrays() {
+        let (tops, power_w, _) = chip("hermes", peak_signed_gops);
+        assert!((tops / 63.1 - 1.0).abs() < 0.001, "{tops} TOPS");
+        assert!((tops / power_w / 9.76 - 1.0).abs() < 0.001);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cell_spec::RecipeSpec;
+use super::conversion_spec::AnalogStageSpec;
 use super::document::{Content, Node, plain_scalar};
 use super::fault::{Fault, FaultKind, KeyPath, Origin, shown};
 use super::schema::{Rules, expectation, word_for};
@@ -42,6 +43,7 @@ pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
     laws.wires();
     laws.conversion();
     laws.chips();
+    laws.accumulation();
     laws.energies();
     laws.pulses();
     laws.faults();
@@ -211,7 +213,11 @@ impl Laws<'_> {
         match (bits, range, subtract) {
             (
                 Some(AdcBitsSpec::Word(AsNeeded::AsNeeded)),
-                Some(AdcRangeSpec::FullScale | AdcRangeSpec::Calibrated),
+                Some(
+                    AdcRangeSpec::FullScale
+                    | AdcRangeSpec::Calibrated
+                    | AdcRangeSpec::CalibratedByPlane,
+                ),
                 _,
             ) => {
                 let range = self.sound::<String>("readout.adc_range").unwrap_or_default();
@@ -261,13 +267,48 @@ impl Laws<'_> {
         };
         let (worst, sign) = match subtract {
             SubtractSpec::BeforeConversion => (top_level, 1),
-            SubtractSpec::AfterConversion => (top_level + level_zero, 0),
+            // Charges of signed codes have a sign.
+            SubtractSpec::AfterConversion => {
+                (top_level + level_zero, u32::from(self.accumulates()))
+            }
         };
-        let codes = (worst * f64::from(inputs)).ceil() as u64;
+        // A sum of all planes is that of the largest code.
+        let planes = match (self.accumulates(), self.sound::<u8>("readout.input_bits")) {
+            (true, Some(input_bits)) => f64::from((1u32 << input_bits.min(16)) - 1),
+            _ => 1.0,
+        };
+        let codes = (worst * planes * f64::from(inputs)).ceil() as u64;
         let bits = u64::BITS - codes.leading_zeros() + sign;
         if bits > ADC_BITS_MAX {
             let kind = FaultKind::TooManyBitsNeeded { bits, inputs, levels };
             self.fault(["readout.adc_bits", "pe.inputs", "cell.levels"], kind);
+        }
+    }
+
+    fn accumulates(&self) -> bool {
+        self.json.pointer("/readout/accumulation").is_some_and(Value::is_object)
+    }
+
+    /// Charges of all planes are added up, converted once, and compared only
+    /// where a pair is one sum.
+    fn accumulation(&mut self) {
+        if !self.accumulates() {
+            return;
+        }
+        let whole = "readout.accumulation";
+        if self.sound::<u8>("readout.significant_planes").is_some() {
+            self.fault([whole, "readout.significant_planes"], FaultKind::PlanesOfASum);
+        }
+        if self.sound("readout.adc_range") == Some(AdcRangeSpec::CalibratedByPlane) {
+            self.fault(["readout.adc_range", whole], FaultKind::PlanesOfASum);
+        }
+        let stage = self.sound::<AnalogStageSpec>("readout.accumulation.stage");
+        let subtract = self.sound::<SubtractSpec>("readout.subtract");
+        if stage.is_some_and(|stage| stage != AnalogStageSpec::None)
+            && subtract == Some(SubtractSpec::AfterConversion)
+        {
+            let keys = ["readout.accumulation.stage", "readout.subtract"];
+            self.fault(keys, FaultKind::StageOfALine);
         }
     }
 

@@ -6,15 +6,16 @@ use super::cell_spec::{
     DriftSpec, FaultsSpec, FormingSpec, GateSpec, PulseModelSpec, PulsesSpec, ReadDisturbSpec,
     RecipeSpec,
 };
+use super::conversion_spec::{AccumulationSpec, AdcErrorsSpec, AnalogStageSpec};
 use super::spec::{
-    AdcBitsSpec, AdcErrorsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ChipSpec,
-    ChipsSpec, ConductanceMaxSpec, CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec,
-    PesSpec, RatesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
+    AdcBitsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ChipSpec, ChipsSpec,
+    ConductanceMaxSpec, CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec,
+    RatesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
 };
 use super::{
-    AdcBits, AdcErrors, AdcRange, Cell, ChipCount, ChipSize, Costs, Drift, FaultRates, Forming,
-    Gate, IdleOutputs, Machine, Nonlinearity, Pe, PeCount, PulseModel, Pulses, Rates, ReadDisturb,
-    Readout, Recipe, Subtract, Target, Wires,
+    Accumulation, AdcBits, AdcErrors, AdcRange, AnalogStages, Cell, ChipCount, ChipSize,
+    Conversion, Costs, Drift, FaultRates, Forming, Gate, IdleOutputs, Machine, Nonlinearity, Pe,
+    PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout, Recipe, Subtract, Target, Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -200,6 +201,7 @@ impl From<&ReadoutSpec> for Readout {
             adc_range: match spec.adc_range {
                 AdcRangeSpec::FullScale => AdcRange::FullScale,
                 AdcRangeSpec::Calibrated => AdcRange::Calibrated,
+                AdcRangeSpec::CalibratedByPlane => AdcRange::CalibratedByPlane,
                 AdcRangeSpec::OneLevel => AdcRange::OneLevel,
             },
             adcs_per_pe: spec.adcs_per_pe,
@@ -209,6 +211,29 @@ impl From<&ReadoutSpec> for Readout {
                 SubtractSpec::AfterConversion => Subtract::AfterConversion,
             },
             adc_errors: spec.adc_errors.as_ref().map_or(AdcErrors::NONE, AdcErrors::from),
+            conversion: match (spec.accumulation, spec.significant_planes) {
+                (Some(_), _) => Conversion::Accumulated,
+                (None, Some(n_planes)) => Conversion::Significant(n_planes),
+                (None, None) => Conversion::EveryPlane,
+            },
+            accumulation: spec.accumulation.map_or(Accumulation::default(), Accumulation::from),
+        }
+    }
+}
+
+impl From<AccumulationSpec> for Accumulation {
+    fn from(spec: AccumulationSpec) -> Self {
+        Self {
+            mismatch_sd_fraction: spec.mismatch_sd_fraction,
+            droop_fraction: spec.droop_fraction,
+            noise_sd_fraction: spec.noise_sd_fraction,
+            compression_fraction: spec.compression_fraction,
+            stages: match spec.stage {
+                AnalogStageSpec::None => AnalogStages::None,
+                AnalogStageSpec::Relu => AnalogStages::Relu,
+                AnalogStageSpec::ReluAndMaxPool => AnalogStages::ReluAndMaxPool,
+            },
+            comparator_sd_fraction: spec.comparator_sd_fraction,
         }
     }
 }
@@ -245,6 +270,8 @@ impl From<&CostsSpec> for Costs {
     fn from(spec: &CostsSpec) -> Self {
         Self {
             adc_pj_per_conversion: spec.adc_pj_per_conversion,
+            adc_bits: None,
+            comparison_pj: spec.comparison_pj,
             sample_and_hold_pj_per_cycle: spec.sample_and_hold_pj_per_cycle,
             drivers_pj_per_cycle: spec.drivers_pj_per_cycle,
             array_pj_per_cycle: spec.array_pj_per_cycle,
@@ -266,7 +293,11 @@ fn scaled(spec: &CostsSpec, readout: &ReadoutSpec) -> Costs {
     let ms_per_s = f64::from(readout.conversions_per_cycle) / readout.cycle_ns * NS_TO_MS_PER_S;
     let bound = adc::least_pj(bits, ms_per_s) / adc::least_pj(from.bits, from.ms_per_s);
     let node = from.to_node_nm.map_or(1.0, |to| to / from.node_nm);
-    Costs { adc_pj_per_conversion: costs.adc_pj_per_conversion * bound * node, ..costs }
+    Costs {
+        adc_pj_per_conversion: costs.adc_pj_per_conversion * bound * node,
+        adc_bits: Some(bits),
+        ..costs
+    }
 }
 
 impl From<&RatesSpec> for Rates {

@@ -247,6 +247,12 @@ pub enum FaultKind {
     /// Several chips, each as large as the network asks for.
     #[error("`chip.count` counts chips of no size: `chip.pes` is `as-needed`")]
     ChipsOfNoSize,
+    /// Something about single planes where only their sum is converted.
+    #[error("planes are not told apart where their charges are added up")]
+    PlanesOfASum,
+    /// An analog stage on lines that are half of a sum.
+    #[error("an analog stage needs pairs that are subtracted before conversion")]
+    StageOfALine,
     /// Costs without any energy, so that no efficiency can be given.
     #[error("the energies in `costs` are all zero")]
     NoEnergy,
@@ -339,6 +345,12 @@ impl FaultKind {
             Self::ChipsOfNoSize => diagnostic
                 .note("a chip that grows with the network leaves nothing for a second one")
                 .help("give `chip.pes` as a number, or leave `chip.count` out"),
+            Self::PlanesOfASum => {
+                diagnostic.help("leave out one of the two; a single range serves the sum")
+            }
+            Self::StageOfALine => diagnostic
+                .note("the sign of a sum, and which is largest, is known of the difference only")
+                .help("set `readout.subtract: before-conversion`, or `stage: none`"),
             Self::NoEnergy => {
                 diagnostic.help("give the energies, or leave `costs` out where they are not known")
             }

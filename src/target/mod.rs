@@ -18,6 +18,8 @@ mod builtin;
 mod cell_spec;
 mod check;
 mod checked;
+mod conversion;
+mod conversion_spec;
 mod device;
 mod document;
 mod fault;
@@ -34,6 +36,7 @@ mod tests;
 use serde::Deserialize;
 
 pub use builtin::{builtin, builtin_names};
+pub use conversion::{Accumulation, AdcErrors, AnalogStages, Conversion};
 pub use device::{
     Drift, FaultRates, Forming, Gate, Nonlinearity, PulseModel, Pulses, ReadDisturb, Recipe,
 };
@@ -195,40 +198,10 @@ pub struct Readout {
     pub subtract: Subtract,
     /// How ADCs differ from what they should be.
     pub adc_errors: AdcErrors,
-}
-
-/// How ADCs differ from what they should be, each from the others.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdcErrors {
-    /// Standard deviation of the gain, as a fraction.
-    pub gain_sd_fraction: f64,
-    /// Standard deviation of the code of no current.
-    pub offset_sd_codes: f64,
-    /// Standard deviation of the integral nonlinearity in the middle of the
-    /// range, in codes.
-    pub bow_sd_codes: f64,
-    /// Standard deviation of one conversion from the next, in codes.
-    pub noise_sd_codes: f64,
-    /// Readings of each reference by which a lab measures an ADC; 0 leaves
-    /// ADCs as they are.
-    pub calibration_readings: u32,
-}
-
-impl AdcErrors {
-    /// ADCs as they should be.
-    pub const NONE: Self = Self {
-        gain_sd_fraction: 0.0,
-        offset_sd_codes: 0.0,
-        bow_sd_codes: 0.0,
-        noise_sd_codes: 0.0,
-        calibration_readings: 0,
-    };
-
-    /// Whether ADCs are as they should be.
-    pub fn are_none(&self) -> bool {
-        let Self { gain_sd_fraction, offset_sd_codes, bow_sd_codes, noise_sd_codes, .. } = *self;
-        [gain_sd_fraction, offset_sd_codes, bow_sd_codes, noise_sd_codes] == [0.0; 4]
-    }
+    /// Which sums become codes.
+    pub conversion: Conversion,
+    /// How charges are added up, where they are.
+    pub accumulation: Accumulation,
 }
 
 impl Readout {
@@ -257,6 +230,9 @@ pub enum AdcRange {
     FullScale,
     /// What calibration data showed, tile by tile.
     Calibrated,
+    /// The same for every plane of a tile: its widest range, halved as often
+    /// as suits the plane.
+    CalibratedByPlane,
     /// One code is the current of one level ([`Cell::step_us`]) exactly; codes
     /// clip at the bits.
     OneLevel,
@@ -326,13 +302,18 @@ pub enum PeCount {
 pub struct Costs {
     /// Energy of one conversion, in pJ.
     pub adc_pj_per_conversion: f64,
+    /// The bits that this energy is of, where it goes with them.
+    pub adc_bits: Option<u8>,
     /// Energy of the sample-and-hold circuits in one cycle, in pJ.
     pub sample_and_hold_pj_per_cycle: f64,
     /// Energy of input drivers and multiplexers in one cycle, in pJ.
     pub drivers_pj_per_cycle: f64,
     /// Energy of the array in one cycle, in pJ.
     pub array_pj_per_cycle: f64,
-    /// Energy of shift-and-add and the rest in one cycle, in pJ.
+    /// Energy of one comparison of an analog stage, in pJ.
+    pub comparison_pj: f64,
+    /// Energy of shift-and-add and the rest in one cycle, in pJ; where planes
+    /// are added up as charges, in one that converts.
     pub shift_and_add_pj_per_cycle: f64,
     /// Power of one PE that holds weights, at work or not, in mW.
     pub idle_mw_per_pe: f64,
@@ -400,7 +381,8 @@ impl Target {
     /// as they are.
     #[must_use]
     pub fn exact(&self) -> Self {
-        let readout = Readout { adc_errors: AdcErrors::NONE, ..self.readout };
+        let accumulation = self.readout.accumulation.exact();
+        let readout = Readout { adc_errors: AdcErrors::NONE, accumulation, ..self.readout };
         Self { cell: self.cell.exact(), readout, ..self.clone() }
     }
 

@@ -14,6 +14,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::cell_spec::{DriftSpec, FaultsSpec, NonlinearitySpec, PulsesSpec, ReadDisturbSpec};
+use super::conversion_spec::{AccumulationSpec, AdcErrorsSpec};
 
 /// Longest list of machines to compare with.
 pub(super) const MACHINES_MAX: usize = 100;
@@ -196,8 +197,10 @@ pub(super) struct ReadoutSpec {
     /// goes with the range `one-level` only.
     pub adc_bits: AdcBitsSpec,
     /// What the ADC's codes span: the worst case of the lines
-    /// (`full-scale`), what calibration data showed (`calibrated`), or one
-    /// code a level, clipped at the bits (`one-level`).
+    /// (`full-scale`), what calibration data showed (`calibrated`), the same
+    /// for each bit-plane, ranges being halved as often as fits
+    /// (`calibrated-by-plane`), or one code a level, clipped at the bits
+    /// (`one-level`).
     pub adc_range: AdcRangeSpec,
     /// ADCs of one PE.
     #[schemars(range(min = 1, max = 16384))]
@@ -211,34 +214,15 @@ pub(super) struct ReadoutSpec {
     /// How ADCs differ from what they should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adc_errors: Option<AdcErrorsSpec>,
-}
-
-/// How ADCs differ from what they should be, each from the others.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AdcErrorsSpec {
-    /// Standard deviation of the gain, as a fraction.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub gain_sd_fraction: f64,
-    /// Standard deviation of the code of no current.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1e6))]
-    pub offset_sd_codes: f64,
-    /// Standard deviation of the integral nonlinearity in the middle of the
-    /// range, in codes.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1e6))]
-    pub bow_sd_codes: f64,
-    /// Standard deviation of one conversion from the next, in codes.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1e6))]
-    pub noise_sd_codes: f64,
-    /// Readings of each of nine references by which a lab measures an ADC, to
-    /// take its gain and offset off digitally; 0 leaves them.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1000000))]
-    pub calibration_readings: u32,
+    /// Bit-planes that are driven and converted from the highest one of a wave
+    /// with any bit 1 on; those below are not looked at. Without it all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16))]
+    pub significant_planes: Option<u8>,
+    /// The charges of all planes are added up, and converted once; without it
+    /// each plane is converted by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulation: Option<AccumulationSpec>,
 }
 
 /// Bits of a conversion.
@@ -262,6 +246,7 @@ pub(super) enum AsNeeded {
 pub(super) enum AdcRangeSpec {
     FullScale,
     Calibrated,
+    CalibratedByPlane,
     OneLevel,
 }
 
@@ -367,7 +352,12 @@ pub(super) struct CostsSpec {
     /// Energy of the array in one cycle, in picojoules.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub array_pj_per_cycle: f64,
-    /// Energy of shift-and-add and the rest in one cycle, in picojoules.
+    /// Energy of one comparison of an analog stage, in picojoules.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub comparison_pj: f64,
+    /// Energy of shift-and-add and the rest in one cycle, in picojoules; where
+    /// charges of planes are added up, in one cycle of conversion.
     #[schemars(range(min = 0.0, max = 1e9))]
     pub shift_and_add_pj_per_cycle: f64,
     /// Power of one PE that holds weights, at work or not, in milliwatts.

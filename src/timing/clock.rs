@@ -27,22 +27,24 @@ impl Clock {
 
     /// Driving and converting so many positions.
     pub(super) fn drive_ps(&self, drive: &Drive, n_positions: u64) -> u64 {
-        let rounds = n_positions.saturating_mul(drive.n_planes).saturating_mul(drive.n_rounds);
-        rounds.saturating_mul(self.cycle_ps).saturating_add(self.switch_ps(drive, n_positions))
+        let busy_ps = drive.busy_ps(n_positions, self.cycle_ps);
+        busy_ps.saturating_add(self.switch_ps(drive, n_positions))
     }
 
     /// Of that, switching multiplexers: where a plane takes several rounds,
     /// each round begins by switching.
     pub(super) fn switch_ps(&self, drive: &Drive, n_positions: u64) -> u64 {
         let switch_ps = rounded(self.rates.multiplexer_ns_per_switch * PS_PER_NS);
-        let switches = if drive.n_rounds > 1 { drive.n_planes * drive.n_rounds } else { 0 };
+        // Sums of planes are converted once.
+        let conversions = if drive.sums.is_some() { 1 } else { drive.n_planes };
+        let switches = if drive.n_rounds > 1 { conversions * drive.n_rounds } else { 0 };
         n_positions.saturating_mul(switches).saturating_mul(switch_ps)
     }
 
     /// Shifting and adding what was converted; `None` without limit.
     pub(super) fn shift_and_add_ps(&self, drive: &Drive, n_positions: u64) -> Option<u64> {
         let per_cycle = self.rates.shift_and_add_per_cycle?;
-        let n = n_positions.saturating_mul(drive.n_planes).saturating_mul(drive.n_conversions);
+        let n = drive.conversions(n_positions);
         Some(up(n as f64 / per_cycle * self.cycle_ps as f64))
     }
 

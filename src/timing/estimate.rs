@@ -91,14 +91,13 @@ pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
         NodeWork::Crossbar(work) => &work.drives[..],
         NodeWork::Digital { .. } => &[],
     });
-    let planes = |drive: &Drive| length(&drive.positions).saturating_mul(drive.n_planes);
     Estimate {
         latency_ps: latency_ps.max(interval_ps),
         interval_ps,
         bottleneck,
         driven_ps: of_pes.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
-        pe_cycles: drives.clone().map(|d| planes(d).saturating_mul(d.n_rounds)).sum(),
-        conversions: drives.map(|d| planes(d).saturating_mul(d.n_conversions)).sum(),
+        pe_cycles: drives.clone().map(|d| d.busy_ps(length(&d.positions), 1)).sum(),
+        conversions: drives.map(|d| d.conversions(length(&d.positions))).sum(),
     }
 }
 

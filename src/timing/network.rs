@@ -11,7 +11,7 @@ use crate::entity::{LayerId, PeId, TensorId};
 use crate::graph::{AxisReach, Extent, LayerGraph, LayerKind, LoopNest, LoopRef};
 use crate::mapping::{Mapping, WeightTile, length};
 use crate::schedule::{ExecutionPlan, StepKind, Work, work};
-use crate::target::{Subtract, Target};
+use crate::target::{Conversion, Subtract, Target};
 
 /// All work of one input.
 #[derive(Debug, Clone)]
@@ -65,8 +65,38 @@ pub(crate) struct Drive {
     pub n_planes: u64,
     /// Cycles that converting a plane takes.
     pub n_rounds: u64,
-    /// Conversions of a plane.
+    /// Conversions of a plane, or of a sum of planes.
     pub n_conversions: u64,
+    /// Where charges of planes are added up: how many sums are converted, of
+    /// how many positions.
+    pub sums: Option<(u64, u64)>,
+}
+
+impl Drive {
+    /// Conversions of so many positions.
+    pub(super) fn conversions(&self, n_positions: u64) -> u64 {
+        let times = match self.sums {
+            Some(sums) => part(n_positions, sums),
+            None => n_positions.saturating_mul(self.n_planes),
+        };
+        times.saturating_mul(self.n_conversions)
+    }
+
+    /// Time for which lines are driven and sums converted, cycle by cycle.
+    pub(super) fn busy_ps(&self, n_positions: u64, cycle_ps: u64) -> u64 {
+        let planes = n_positions.saturating_mul(self.n_planes);
+        match self.sums {
+            None => planes.saturating_mul(self.n_rounds).saturating_mul(cycle_ps),
+            Some(sums) => {
+                let of_all = n_positions.saturating_mul(self.n_rounds).saturating_mul(cycle_ps);
+                planes.saturating_mul(cycle_ps).saturating_add(part(of_all, sums))
+            }
+        }
+    }
+}
+
+fn part(whole: u64, (n, of): (u64, u64)) -> u64 {
+    (u128::from(whole) * u128::from(n) / u128::from(of.max(1))) as u64
 }
 
 impl<'a> Network<'a> {
@@ -84,14 +114,16 @@ impl<'a> Network<'a> {
                     let places = tiles.iter().filter_map(|&tile| plan.tiles.get(tile));
                     let places: Vec<&WeightTile> = places.map(|tile| &tile.place).collect();
                     let Some(first) = places.first() else { continue };
+                    let effort = plan.effort(&step.kind);
                     drives.entry(*layer).or_default().push(Drive {
                         pe: first.pe,
                         positions: positions.start.into()..positions.end.into(),
                         n_lines: first.n_inputs().into(),
                         n_pairs: places.iter().map(|place| u64::from(place.n_pairs())).sum(),
-                        n_planes: planes.len() as u64,
+                        n_planes: effort.map_or(planes.len() as u64, |effort| effort.planes_each),
                         n_rounds: conversions.len() as u64,
                         n_conversions: conversions.iter().map(|r| u64::from(length(r))).sum(),
+                        sums: effort.and_then(|effort| Some((effort.sums?, effort.waves))),
                     });
                 }
                 StepKind::Sum { layer, .. } => {
@@ -152,9 +184,13 @@ fn drives_of(
             positions: bound(replica)..bound(replica + 1),
             n_lines: tile.n_inputs().into(),
             n_pairs: 0,
-            n_planes: target.readout.input_bits.into(),
+            n_planes: match target.readout.conversion {
+                Conversion::Significant(most) => target.readout.input_bits.min(most).into(),
+                _ => target.readout.input_bits.into(),
+            },
             n_rounds: 0,
             n_conversions: 0,
+            sums: (target.readout.conversion == Conversion::Accumulated).then_some((1, 1)),
         });
         drive.n_pairs += u64::from(tile.n_pairs());
     }

@@ -112,7 +112,7 @@ impl<'a> Transposed<'a> {
             let tile = |place: &WeightTile| Tile {
                 place: place.clone(),
                 turned: transposed_tile(place),
-                adc: AdcSetting { step_us: 1.0, min_code: 0, max_code: 0 },
+                adc: AdcSetting::new(1.0, 0, 0),
                 kernel: None,
                 levels_per_code: layer.slice_factor(place.slice) as f64,
             };

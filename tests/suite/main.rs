@@ -17,6 +17,7 @@ mod adapt;
 mod batches;
 mod cli;
 mod conservation;
+mod conversion;
 mod determinism;
 mod energy;
 mod events;

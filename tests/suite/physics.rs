@@ -173,6 +173,7 @@ fn chip(pe: Pe, conductances_us: Vec<f32>, read_noise_fraction: f64) -> (Chip, W
         cell_error_us: 0.0,
         read_noise_fraction,
         converters: BTreeMap::new(),
+        accumulators: BTreeMap::new(),
         seed: 0,
     };
     (chip, place)
@@ -192,10 +193,9 @@ fn the_variance_of_a_reading_is_the_sum_of_those_of_its_cells() {
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let cells: Vec<f32> = (0..pe.cells()).map(|_| random.random_range(2.0f32..20.0)).collect();
     let (chip, place) = chip(pe, cells.clone(), fraction);
-    let adc = |subtract| AdcSetting {
-        step_us: 1e-3,
-        min_code: if subtract == Subtract::BeforeConversion { -2_000_000 } else { 0 },
-        max_code: 2_000_000,
+    let adc = |subtract| {
+        let min_code = if subtract == Subtract::BeforeConversion { -2_000_000 } else { 0 };
+        AdcSetting::new(1e-3, min_code, 2_000_000)
     };
     let codes: Vec<u16> = (0..pe.inputs).map(|_| random.random_range(0..8)).collect();
     let planes = planes(3);
@@ -243,7 +243,7 @@ fn the_variance_of_a_reading_is_the_sum_of_those_of_its_cells() {
 fn a_line_that_is_not_driven_has_no_noise() {
     let pe = Pe { inputs: 5, outputs: 4 };
     let (chip, place) = chip(pe, vec![20.0; 20], 0.5);
-    let adc = AdcSetting { step_us: 1e-3, min_code: -1_000_000, max_code: 1_000_000 };
+    let adc = AdcSetting::new(1e-3, -1_000_000, 1_000_000);
     let kernel = TileKernel::new(&chip, &place, &adc, Subtract::BeforeConversion).unwrap();
     let mut results = vec![1; 2];
     let stream = ReadNoise::new(1, 2, 3, 4);
@@ -274,7 +274,7 @@ proptest! {
         let subtract = if after { Subtract::AfterConversion } else { Subtract::BeforeConversion };
         let step_us = 2f64.powi(step_exponent);
         let max_code = (1 << max_bits) - 1;
-        let adc = AdcSetting { step_us, min_code: if after { 0 } else { -max_code }, max_code };
+        let adc = AdcSetting::new(step_us, if after { 0 } else { -max_code }, max_code);
         let kernel = TileKernel::new(&chip, &place, &adc, subtract).unwrap();
         let planes: Vec<Plane> =
             (0..bits).map(|bit| Plane { bit, negative: signed && bit + 1 == bits }).collect();

@@ -21,12 +21,14 @@
 //! | `narrow` | the kernel in 16 bits, eight planes at once |
 //! | `wide` | the kernel in 32 and 64 bits |
 //! | `waves` | what either is given, and gives back |
+//! | `analog` | planes added up as charges, before a conversion |
 //! | `block`, `x86` | the operations of the narrow kernel, plainly and in registers |
 //! | `instructions` | which instruction set runs |
 //!
 //! Every target takes this path, the exact one too: its currents are whole
 //! multiples of an ADC code, which 16 bits hold without rounding.
 
+mod analog;
 mod block;
 mod instructions;
 mod narrow;
@@ -44,17 +46,35 @@ pub(crate) use block::Simd;
 pub(crate) use instructions::{Instructions, Task};
 pub use pattern::{MAX_LINES, Pattern, PatternMap, Slot};
 
+use super::accumulators::Held;
 use super::noise::ReadNoise;
 use super::{Chip, Measured};
 use crate::mapping::WeightTile;
-use crate::schedule::{AdcSetting, Plane};
-use crate::target::Subtract;
+use crate::schedule::{AdcSetting, MAX_PLANES, Plane};
+use crate::target::{Conversion, Subtract};
+use analog::Analog;
 use narrow::Narrow;
 use pattern::OCTET;
 use precision::Fixed;
 use rows::Rows;
 use waves::{Currents, Drive, Waves};
 use wide::Wide;
+
+/// How sums are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scheme {
+    /// Where pairs are subtracted.
+    pub subtract: Subtract,
+    /// Which sums become codes.
+    pub conversion: Conversion,
+}
+
+impl From<Subtract> for Scheme {
+    /// Those of every plane.
+    fn from(subtract: Subtract) -> Self {
+        Self { subtract, conversion: Conversion::EveryPlane }
+    }
+}
 
 /// Lines that share a table, and where their patterns lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +132,10 @@ pub struct TileKernel {
     rest_at_zero: bool,
     /// The line that each value's ADC was measured to follow; empty if none.
     measured: Vec<Measured>,
+    /// Planes that are looked at, from the highest one with a driven line on.
+    n_significant: u8,
+    /// What sums of planes pass, where only these are converted.
+    analog: Option<Analog>,
     instructions: Instructions,
 }
 
@@ -163,16 +187,17 @@ impl TileKernel {
         chip: &Chip,
         place: &WeightTile,
         adc: &AdcSetting,
-        subtract: Subtract,
+        scheme: impl Into<Scheme>,
     ) -> Option<Self> {
-        let n_values = match subtract {
+        let scheme = scheme.into();
+        let n_values = match scheme.subtract {
             Subtract::BeforeConversion => place.n_pairs(),
             Subtract::AfterConversion => place.n_outputs(),
         };
         let noisy = chip.is_noisy();
         let n_lines = place.n_inputs() as usize;
         let most = lines_per_bundle(n_lines, n_values as usize, noisy, usize::MAX);
-        Self::with_bundles(chip, place, adc, subtract, in_order(n_lines, most))
+        Self::with_bundles(chip, place, adc, scheme, in_order(n_lines, most))
     }
 
     /// Tabulates a tile of a chip, with the lines bundled like this; each line
@@ -184,25 +209,40 @@ impl TileKernel {
         chip: &Chip,
         place: &WeightTile,
         adc: &AdcSetting,
-        subtract: Subtract,
+        scheme: Scheme,
         bundles: Vec<Bundle>,
     ) -> Option<Self> {
+        let Scheme { subtract, conversion } = scheme;
         let mut rows = Rows::new(chip, place, subtract)?;
         let mut measured = Vec::new();
-        if let Some(converters) = chip.converters_of(place, subtract) {
-            rows = rows.converted(&converters, adc.step_us);
+        let converters = chip.converters_of(place, subtract);
+        if let Some(converters) = &converters {
+            if conversion != Conversion::Accumulated {
+                rows = rows.converted(converters, adc.step_us);
+            }
             measured = converters.iter().map(|converter| converter.measure(adc)).collect();
             if measured.iter().all(|&line| line == Measured::IDEAL) {
                 measured.clear();
             }
         }
         let groups = groups(bundles, rows.n_inputs())?;
-        let tables = match Fixed::choose(&rows, groups.len(), adc, chip.cell_error_us) {
+        // Sixteen bits take every plane alike.
+        let is_plain = conversion == Conversion::EveryPlane && adc.halvings == [0; MAX_PLANES];
+        let narrow = || Fixed::choose(&rows, groups.len(), adc, chip.cell_error_us);
+        let tables = match is_plain.then(narrow).flatten() {
             Some(fixed) => Tables::Narrow(Narrow::new(&rows, &groups, fixed)),
             None => Tables::wide(&rows, &groups, adc),
         };
+        let analog = (conversion == Conversion::Accumulated).then(|| {
+            let held = Held::new(chip.accumulators.get(&place.pe), place, subtract, adc);
+            Analog::new(held, adc, converters.as_deref().unwrap_or_default(), rows.has_noise())
+        });
         let kernel = Self::from_parts(&rows, place, groups, tables, subtract);
-        Some(Self { measured, ..kernel })
+        let n_significant = match conversion {
+            Conversion::Significant(n_planes) => n_planes,
+            Conversion::EveryPlane | Conversion::Accumulated => u8::MAX,
+        };
+        Some(Self { measured, analog, n_significant, ..kernel })
     }
 
     /// The same tile, whose cells hold what this chip says; lines are bundled
@@ -214,11 +254,11 @@ impl TileKernel {
         chip: &Chip,
         place: &WeightTile,
         adc: &AdcSetting,
-        subtract: Subtract,
+        scheme: Scheme,
     ) -> Option<Self> {
         let bundle = |group: &Group| Bundle { lines: group.lines.clone(), offset: group.offset };
         let bundles = self.groups.iter().map(bundle).collect();
-        Self::with_bundles(chip, place, adc, subtract, bundles)
+        Self::with_bundles(chip, place, adc, scheme, bundles)
     }
 
     /// A tile in the finest integers, to ask for its currents, which are those
@@ -253,6 +293,8 @@ impl TileKernel {
             subtract,
             rest_at_zero: rows.rest_at_zero(),
             measured: Vec::new(),
+            n_significant: u8::MAX,
+            analog: None,
             instructions: Instructions::detect(),
         }
     }
@@ -298,6 +340,9 @@ impl TileKernel {
         noise: Option<&ReadNoise>,
         results: &mut [f64],
     ) {
+        if self.analog.is_some() {
+            return self.accumulate(driven, planes, noise, results);
+        }
         let weight = |plane: &Plane| {
             let weight = f64::from(1u32 << plane.bit);
             if plane.negative { -weight } else { weight }
@@ -314,6 +359,7 @@ impl TileKernel {
             subtract: self.subtract,
             n_pairs: self.n_pairs,
             rest_at_zero: self.rest_at_zero,
+            n_significant: self.n_significant,
             measured: &self.measured,
             weight: planes.iter().map(weight).sum(),
             results,

@@ -33,6 +33,7 @@ fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
         cell_error_us,
         read_noise_fraction: noise,
         converters: BTreeMap::new(),
+        accumulators: BTreeMap::new(),
         seed: 0,
     };
     let place = WeightTile {
@@ -57,7 +58,7 @@ impl Tile {
         let share = if subtract == Subtract::BeforeConversion { 0.25 } else { 1.0 };
         let step_us = share * rows.largest_current_us() / f64::from(max_code);
         let min_code = if subtract == Subtract::BeforeConversion { -max_code } else { 0 };
-        AdcSetting { step_us, min_code, max_code }
+        AdcSetting::new(step_us, min_code, max_code)
     }
 
     fn kernel(&self, adc: &AdcSetting, subtract: Subtract) -> TileKernel {
@@ -259,7 +260,7 @@ fn an_exact_chip_is_exact_in_sixteen_bits() {
         for subtract in SUBTRACTIONS {
             let tile = tile(inputs, pairs, 0.0, 0.0);
             let min_code = if subtract == Subtract::BeforeConversion { -1023 } else { 0 };
-            let adc = AdcSetting { step_us: 1.0, min_code, max_code: 1023 };
+            let adc = AdcSetting::new(1.0, min_code, 1023);
             let narrow = tile.kernel(&adc, subtract);
             assert_eq!(narrow.precision_bits(), 16);
             let wide = TileKernel::finest(&tile.chip, &tile.place, &adc, subtract).unwrap();
@@ -322,7 +323,7 @@ fn finer_converters_and_better_cells_take_more_bits() {
     assert_eq!(bits(127, 1e-4), 32);
     assert_eq!(bits(1 << 14, 0.3), 32);
     let tile = tile(128, 16, 0.3, 0.0);
-    let adc = AdcSetting { step_us: 1e-7, min_code: -255, max_code: 255 };
+    let adc = AdcSetting::new(1e-7, -255, 255);
     assert_eq!(tile.kernel(&adc, Subtract::BeforeConversion).precision_bits(), 64);
 }
 

@@ -3,7 +3,7 @@
 
 use super::block::{NoisePlace, Simd};
 use super::instructions::Task;
-use super::pattern::Pattern;
+use super::pattern::{OCTET, Pattern};
 use super::{Driven, Group, Tables};
 use crate::chip::Measured;
 use crate::chip::noise::ReadNoise;
@@ -24,6 +24,8 @@ pub(super) struct Waves<'a> {
     pub n_pairs: usize,
     /// Whether planes without a driven line are sure to be converted to 0.
     pub rest_at_zero: bool,
+    /// Planes that are looked at, from the highest one with a driven line on.
+    pub n_significant: u8,
     /// The line that each value's ADC was measured to follow; empty if none.
     pub measured: &'a [Measured],
     /// What a code counts in all planes together.
@@ -49,6 +51,22 @@ impl Waves<'_> {
         let patterns = &self.driven.patterns[first..];
         !self.rest_at_zero
             || self.groups.iter().any(|group| patterns[group.offset as usize] != Pattern::default())
+    }
+
+    /// The lowest plane that is looked at in the position whose patterns begin
+    /// here.
+    #[inline(always)]
+    pub(super) fn least_significant(&self, start: usize) -> u8 {
+        if usize::from(self.n_significant) >= self.planes.len() {
+            return 0;
+        }
+        let is_driven = |plane: &&Plane| {
+            let bit = usize::from(plane.bit);
+            let patterns = &self.driven.patterns[start + bit / OCTET * self.driven.octet_stride..];
+            self.groups.iter().any(|group| patterns[group.offset as usize].lines(bit % OCTET) != 0)
+        };
+        let highest = self.planes.iter().rev().find(is_driven).map_or(0, |plane| plane.bit);
+        (highest + 1).saturating_sub(self.n_significant)
     }
 
     /// Where noise is drawn for values from this one on.

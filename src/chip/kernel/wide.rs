@@ -14,7 +14,7 @@ use super::waves::Waves;
 use crate::schedule::AdcSetting;
 
 /// Values that are worked on together.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// An integer that currents are added up in.
 pub(super) trait Word: Copy + Default {
@@ -23,6 +23,7 @@ pub(super) trait Word: Copy + Default {
     fn from_f64(value: f64) -> Self;
     fn add(self, other: Self) -> Self;
     fn to_i64(self) -> i64;
+    fn to_f64(self) -> f64;
 }
 
 impl Word for i32 {
@@ -40,6 +41,11 @@ impl Word for i32 {
 
     #[inline(always)]
     fn to_i64(self) -> i64 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
         self.into()
     }
 }
@@ -60,6 +66,11 @@ impl Word for i64 {
     #[inline(always)]
     fn to_i64(self) -> i64 {
         self
+    }
+
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self as f64
     }
 }
 
@@ -84,19 +95,22 @@ pub(super) struct Wide<W> {
 
 impl<W: Word> Wide<W> {
     /// Tabulates with as many bits behind a code as fit; `None` if not even
-    /// one does.
+    /// one does in the range that is halved most.
     pub(super) fn new(rows: &Rows, groups: &[Group], adc: &AdcSetting) -> Option<Self> {
         let reach_us = rows.largest_current_us() + 8.0 * rows.largest_variance_us2().sqrt();
         let reach_codes = reach_us / adc.step_us + 1.0;
         let fits = |bits: &u32| reach_codes < (1u64 << (W::BITS - bits)) as f64;
-        let fraction_bits = (1..W::BITS).rev().find(fits)?;
+        let least = 1 + u32::from(adc.halvings.iter().copied().max().unwrap_or(0));
+        let fraction_bits = (least..W::BITS).rev().find(fits)?;
         Some(Self::with_fraction(rows, groups, adc, fraction_bits))
     }
 
     /// Tabulates with as many bits behind a code as fit, or one: currents that
     /// then are too large for a word are beyond every code anyway.
     pub(super) fn coarsest(rows: &Rows, groups: &[Group], adc: &AdcSetting) -> Self {
-        Self::new(rows, groups, adc).unwrap_or_else(|| Self::with_fraction(rows, groups, adc, 1))
+        let least = 1 + u32::from(adc.halvings.iter().copied().max().unwrap_or(0));
+        Self::new(rows, groups, adc)
+            .unwrap_or_else(|| Self::with_fraction(rows, groups, adc, least))
     }
 
     fn with_fraction(rows: &Rows, groups: &[Group], adc: &AdcSetting, fraction_bits: u32) -> Self {
@@ -141,6 +155,49 @@ impl<W: Word> Wide<W> {
             }
         }
         wide
+    }
+
+    /// Currents of a chunk of values, in units, with these lines driven.
+    #[inline(always)]
+    pub(super) fn sums(
+        &self,
+        chunk: usize,
+        groups: &[Group],
+        lines: impl Fn(&Group) -> usize,
+    ) -> [W; LANES] {
+        let table = &self.currents[chunk * self.n_rows..];
+        let mut sums = [W::default(); LANES];
+        for group in groups {
+            let row = &table[group.first_row as usize + lines(group)];
+            for (sum, current) in sums.iter_mut().zip(row) {
+                *sum = sum.add(*current);
+            }
+        }
+        sums
+    }
+
+    /// Their variances in units squared; `None` without noise.
+    #[inline(always)]
+    pub(super) fn variance_sums(
+        &self,
+        chunk: usize,
+        groups: &[Group],
+        lines: impl Fn(&Group) -> usize,
+    ) -> Option<[f32; LANES]> {
+        let table = self.variances.get(chunk * self.n_rows..).filter(|table| !table.is_empty())?;
+        let mut sums = [0f32; LANES];
+        for group in groups {
+            let row = &table[group.first_row as usize + lines(group)];
+            for (sum, variance) in sums.iter_mut().zip(row) {
+                *sum += variance;
+            }
+        }
+        Some(sums)
+    }
+
+    /// Codes that a unit is.
+    pub(super) fn codes_a_unit(&self) -> f64 {
+        1.0 / (1u64 << self.fraction_bits) as f64
     }
 
     /// Appends the currents in uS of one position in one plane, one per value.
@@ -191,15 +248,19 @@ impl<W: Word> Wide<W> {
         let table = &self.currents[rows.clone()];
         let variances = self.variances.get(rows).unwrap_or_default();
         let noise = waves.noise.filter(|_| !variances.is_empty());
+        // In parts of a code, as many as the most halved range has.
         let mut totals = [0i64; LANES];
-        for plane in waves.planes {
+        let most_halved = self.adc.halvings.iter().copied().max().unwrap_or(0);
+        let least_bit = waves.least_significant(start);
+        for plane in waves.planes.iter().filter(|plane| plane.bit >= least_bit) {
             let bit = usize::from(plane.bit);
             let patterns =
                 &waves.driven.patterns[start + bit / OCTET * waves.driven.octet_stride..];
             let lines = |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
             let row = |group: &Group| group.first_row as usize + lines(group);
+            let halvings = self.adc.halvings[bit];
             let shift = |sum: i64| {
-                let shifted = self.convert(sum) << plane.bit;
+                let shifted = self.convert(sum, halvings) << (plane.bit + most_halved - halvings);
                 if plane.negative { -shifted } else { shifted }
             };
             if waves.rest_at_zero && waves.groups.iter().all(|group| lines(group) == 0) {
@@ -232,7 +293,7 @@ impl<W: Word> Wide<W> {
             if !self.bows.is_empty() {
                 let bows = self.bows[first_value..].iter();
                 for ((total, sum), &bow) in totals.iter_mut().zip(sums).zip(bows) {
-                    *total += shift(self.bent(sum.to_i64(), bow));
+                    *total += shift(self.bent(sum.to_i64(), bow, halvings));
                 }
                 continue;
             }
@@ -240,22 +301,30 @@ impl<W: Word> Wide<W> {
                 *total += shift(sum.to_i64());
             }
         }
-        totals.map(|total| total as f64)
+        let parts = f64::from(1u32 << most_halved);
+        totals.map(|total| total as f64 / parts)
     }
 
     /// A current in units as an ADC with a bow has it before it rounds.
-    fn bent(&self, units: i64, bow_codes: f64) -> i64 {
-        let units_a_code = (1u64 << self.fraction_bits) as f64;
+    fn bent(&self, units: i64, bow_codes: f64, halvings: u8) -> i64 {
+        let units_a_code = (1u64 << self.code_bits(halvings)) as f64;
         let code = units as f64 / units_a_code;
         units + (bow(code, bow_codes, &self.adc) * units_a_code).round_ties_even() as i64
     }
 
+    /// Bits of a current behind a code of a range that is halved so often; at
+    /// least one, which [`Self::new`] keeps.
+    #[inline(always)]
+    fn code_bits(&self, halvings: u8) -> u32 {
+        self.fraction_bits.saturating_sub(halvings.into()).max(1)
+    }
+
     /// Nearest code, ties to even, clipped.
     #[inline(always)]
-    fn convert(&self, units: i64) -> i64 {
-        let half = 1i64 << (self.fraction_bits - 1);
-        let odd = (units >> self.fraction_bits) & 1;
-        (units.wrapping_add(half - 1 + odd) >> self.fraction_bits)
-            .clamp(self.min_code, self.max_code)
+    fn convert(&self, units: i64, halvings: u8) -> i64 {
+        let bits = self.code_bits(halvings);
+        let half = 1i64 << (bits - 1);
+        let odd = (units >> bits) & 1;
+        (units.wrapping_add(half - 1 + odd) >> bits).clamp(self.min_code, self.max_code)
     }
 }

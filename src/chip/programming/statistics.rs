@@ -13,7 +13,7 @@ use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use crate::chip::faults::Faults;
-use crate::chip::{CellCurve, CellState, Chip, Converter, PeCells, Programmed};
+use crate::chip::{Accumulator, CellCurve, CellState, Chip, Converter, PeCells, Programmed};
 use crate::entity::PeId;
 use crate::schedule::{ExecutionPlan, PeTargets};
 use crate::target::{Cell, Target};
@@ -47,6 +47,7 @@ pub(super) fn chip(plan: &ExecutionPlan, target: &Target, seed: u64) -> Chip {
         cell_error_us,
         read_noise_fraction,
         converters: Converter::of_chip(plan, target, seed),
+        accumulators: Accumulator::of_chip(plan, target, seed),
         seed,
     }
 }
@@ -67,6 +68,7 @@ pub(in crate::chip) fn exact(plan: &ExecutionPlan, target: &Target, pe: PeId) ->
         cell_error_us: 0.0,
         read_noise_fraction: 0.0,
         converters: BTreeMap::new(),
+        accumulators: BTreeMap::new(),
         seed: 0,
     }
 }

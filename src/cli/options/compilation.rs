@@ -30,7 +30,8 @@ const CALIBRATION_LIMIT: u64 = 256;
 
 /// Options that say how a model is compiled once it is read and calibrated:
 /// those that an exploration may vary.
-pub const VARIABLE: [&str; 9] = [
+pub const VARIABLE: [&str; 10] = [
+    "adc-bits",
     "fit",
     "input-bits",
     "inputs-coding",
@@ -103,6 +104,11 @@ pub struct Compilation {
     /// `conv1=12`; repeatable [default: the target's].
     #[arg(long = "input-bits", value_name = "[LAYER=]BITS", value_parser = parse_by_layer)]
     pub input_bits: Vec<(Option<String>, u8)>,
+
+    /// Bits of ADCs, from 1 (2 where pairs are subtracted before) to 22: for all
+    /// layers, or for one as in `conv1=6`; repeatable [default: the target's].
+    #[arg(long = "adc-bits", value_name = "[LAYER=]BITS", value_parser = parse_by_layer)]
+    pub adc_bits: Vec<(Option<String>, u8)>,
 
     /// Choose slices so that little is lost against floating point, with as few
     /// cells as possible: a share of calibration inputs whose top-1 changes
@@ -277,6 +283,7 @@ impl Compilation {
             ("--inputs-coding", self.inputs_coding.is_some()),
             ("--slices", !self.slices.is_empty()),
             ("--input-bits", !self.input_bits.is_empty()),
+            ("--adc-bits", !self.adc_bits.is_empty()),
             ("--fit", self.fit.is_some()),
             ("--passes", self.passes.is_some()),
             ("--unroll", !self.unroll.is_empty()),
@@ -357,6 +364,11 @@ impl Compilation {
     /// counts.
     pub fn frontend(&self) -> FrontendOptions {
         FrontendOptions { shapes: self.shapes.iter().cloned().collect() }
+    }
+
+    /// Bits of ADCs by layer.
+    pub fn adc_bits(&self) -> ByLayer {
+        by_layer(&self.adc_bits)
     }
 
     /// What is chosen about quantisation.

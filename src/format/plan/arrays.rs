@@ -143,6 +143,7 @@ fn plan_layer<R: Read + Seek>(
         levels,
         column_scales: archive.read_array(&scales(id), &columns)?,
         bias: archive.read_array(&bias(id), &columns)?,
+        stage: form.stage(),
         nest,
     })
 }
@@ -177,14 +178,13 @@ fn tiles<R: Read + Seek>(
 ) -> Result<Table<WeightTileId, PlanTile>, FormatError> {
     let steps: Vec<f64> = archive.read_array(STEPS, &[forms.len()])?;
     let codes: Vec<i32> = archive.read_array(CODES, &[forms.len(), 2])?;
-    let settings = steps.iter().zip(codes.chunks_exact(2)).map(|(&step_us, codes)| AdcSetting {
-        step_us,
-        min_code: codes[0],
-        max_code: codes[1],
-    });
-    Ok(forms
+    let settings = steps
         .iter()
-        .zip(settings)
-        .map(|(form, adc)| PlanTile { place: form.place(), adc })
-        .collect())
+        .zip(codes.chunks_exact(2))
+        .map(|(&step_us, codes)| AdcSetting::new(step_us, codes[0], codes[1]));
+    let tile = |(form, adc): (&TileForm, AdcSetting)| PlanTile {
+        place: form.place(),
+        adc: AdcSetting { halvings: form.halvings(), ..adc },
+    };
+    Ok(forms.iter().zip(settings).map(tile).collect())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::reading::{ConversionForm, StageForm, halvings_form};
 use super::{PlanFile, PlanModel, PreprocessForm};
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::format::text::{Exact, ExtentText, Id, LoopText, PlaneText, Span};
@@ -11,7 +12,7 @@ use crate::frontend::{Axis, FrontendOptions, ModelFiles};
 use crate::graph::{AxisIndex, LoopNest};
 use crate::mapping::{Unrolling, WeightTile};
 use crate::quantize::{InputCoding, Slicing};
-use crate::schedule::{ExecutionPlan, Step, StepKind};
+use crate::schedule::{AnalogStage, ExecutionPlan, MAX_PLANES, PlanTile, Step, StepKind};
 use crate::target::{Pe, Subtract, Target};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,6 +72,9 @@ pub(super) struct ChipForm {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     n_passes: u32,
     subtract: SubtractForm,
+    /// Which sums become codes, where it is not those of every plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conversion: Option<ConversionForm>,
     conversions_per_cycle: u32,
     cycle_ns: Exact<f64>,
     level_us: Exact<f64>,
@@ -105,6 +109,9 @@ pub(super) struct LayerForm {
     /// The loops that the window is one of, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kernel: Option<LoopsForm>,
+    /// What is done with its sums before they are converted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stage: Option<StageForm>,
     loops: LoopsForm,
 }
 
@@ -159,6 +166,9 @@ pub(super) struct TileForm {
     pe: Id<PeId>,
     input_line: u32,
     output_line: u32,
+    /// By plane, how often its ADCs' range is halved for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    halvings: Vec<u8>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -217,7 +227,7 @@ impl PlanForm {
             inputs: ids(&plan.inputs),
             outputs: ids(&plan.outputs),
             layers: LayerForm::all_of(plan),
-            tiles: plan.tiles.iter().map(|(id, tile)| TileForm::of(id, &tile.place)).collect(),
+            tiles: plan.tiles.iter().map(|(id, tile)| TileForm::of(id, tile)).collect(),
             cells: plan.targets.keys().copied().map(Id).collect(),
             steps: plan.steps.iter().map(|(id, step)| StepForm::of(id, step)).collect(),
         }
@@ -273,6 +283,7 @@ impl ChipForm {
                 Subtract::BeforeConversion => SubtractForm::BeforeConversion,
                 Subtract::AfterConversion => SubtractForm::AfterConversion,
             },
+            conversion: ConversionForm::of(plan.conversion),
             conversions_per_cycle: plan.conversions_per_cycle,
             cycle_ns: Exact(plan.cycle_ns),
             level_us: Exact(plan.level_us),
@@ -293,6 +304,7 @@ impl ChipForm {
                 SubtractForm::BeforeConversion => Subtract::BeforeConversion,
                 SubtractForm::AfterConversion => Subtract::AfterConversion,
             },
+            conversion: ConversionForm::conversion(self.conversion),
             conversions_per_cycle: self.conversions_per_cycle,
             cycle_ns: self.cycle_ns.0,
             level_us: self.level_us.0,
@@ -326,6 +338,7 @@ impl LayerForm {
                 .map(|slicing| SlicesForm { n: slicing.n_slices(), pair_max: slicing.pair_max() }),
             window: layer.unrolled.as_ref().map(|unrolling| unrolling.window.clone()),
             kernel: layer.unrolled.as_ref().map(|unrolling| LoopsForm::of(&unrolling.kernel)),
+            stage: layer.stage.as_ref().map(StageForm::of),
             loops: LoopsForm::of(&layer.nest),
         };
         plan.layers.iter().map(form).collect()
@@ -341,6 +354,10 @@ impl LayerForm {
         let Some(SlicesForm { n, pair_max }) = &self.slices else { return Ok(None) };
         let wrong = || format!("{n} slices of pairs up to {pair_max} cannot be");
         Slicing::new(*n, *pair_max).map(Some).ok_or_else(wrong)
+    }
+
+    pub fn stage(&self) -> Option<AnalogStage> {
+        self.stage.as_ref().map(StageForm::stage)
     }
 
     pub fn nest(&self) -> LoopNest {
@@ -402,7 +419,8 @@ impl AxisIndexForm {
 }
 
 impl TileForm {
-    fn of(id: WeightTileId, place: &WeightTile) -> Self {
+    fn of(id: WeightTileId, tile: &PlanTile) -> Self {
+        let place = &tile.place;
         Self {
             id: Id(id),
             layer: Id(place.layer),
@@ -414,7 +432,13 @@ impl TileForm {
             pe: Id(place.pe),
             input_line: place.input_line,
             output_line: place.output_line,
+            halvings: halvings_form(&tile.adc.halvings),
         }
+    }
+
+    /// Those that it does not give are none.
+    pub fn halvings(&self) -> [u8; MAX_PLANES] {
+        std::array::from_fn(|plane| self.halvings.get(plane).copied().unwrap_or(0))
     }
 
     pub fn place(&self) -> WeightTile {

@@ -47,6 +47,7 @@ fn graph() -> LayerGraph {
         obstacle: None,
         reach: vec![],
         product: None,
+        comparison: None,
     };
     let layers = [
         ("conv", LayerKind::Crossbar(crossbar(convolution(&[], &[2], &[3])))),
@@ -156,7 +157,7 @@ fn sample_of(mut options: MappingOptions) -> PlanFile {
     options.replicas.insert("conv".to_string(), 2);
     let mapping = map(&graph, &target, &options).unwrap();
     let adc: Vec<AdcSetting> = (0..mapping.tiles.len())
-        .map(|i| AdcSetting { step_us: 1.0 / (3.0 + i as f64), min_code: -1023, max_code: 1023 })
+        .map(|i| AdcSetting::new(1.0 / (3.0 + i as f64), -1023, 1023))
         .collect();
     let parts = PlanParts { graph: &graph, quantized: &quantized, mapping: &mapping, adc: &adc };
     let plan = schedule(parts, &target);

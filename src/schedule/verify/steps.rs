@@ -99,7 +99,8 @@ impl Check<'_> {
             if let StepKind::Waves { positions, planes, conversions, .. } = &step.kind {
                 let driven = u128::from(length(positions)) * planes.len() as u128;
                 let converted: u128 = conversions.iter().map(|r| u128::from(length(r))).sum();
-                total += driven * converted.max(1);
+                let sums = self.plan.effort(&step.kind).and_then(|effort| effort.sums);
+                total += driven.max(sums.unwrap_or(0).into()) * converted.max(1);
             }
             let end = u128::from(step.start) + u128::from(step.cycles);
             if end > MAX_COUNT {
@@ -208,9 +209,7 @@ impl Check<'_> {
         if next != n_conversions {
             self.fault(id, format!("it converts {next} outputs of {n_conversions}"));
         }
-        // Below 2^32 positions x 16 planes x as many rounds as were listed.
-        let planes = u64::from(length(positions)) * driven.len() as u64;
-        let cycles = planes.saturating_mul(conversions.len() as u64);
+        let cycles = self.plan.effort(&step.kind).map_or(0, |effort| effort.cycles());
         if step.cycles != cycles {
             self.fault(id, format!("it takes {} cycles, its waves {cycles}", step.cycles));
         }

@@ -6,12 +6,23 @@ use std::ops::Range;
 use super::PlanFault;
 use super::nests::nest_faults;
 use crate::entity::{LayerId, PeId, WeightTileId};
+use crate::graph::LoopRef;
 use crate::mapping::{WeightTile, length, overlap, shared_weights};
 use crate::schedule::plan::{ExecutionPlan, PlanLayer, PlanTile};
+use crate::schedule::stage::WindowAxis;
 use crate::schedule::targets::PeTargets;
+use crate::target::{Conversion, Subtract};
 
 /// Lines on one side of a PE, as targets limit them.
 const MAX_LINES: u32 = 16_384;
+
+/// The most that a range is halved for a plane.
+const HALVINGS_MAX: u8 = 15;
+
+/// Largest window, distance of windows, and number of them along an axis; and
+/// axes, so that their product stays below 2^62.
+const WINDOW_MAX: usize = 1 << 20;
+const WINDOW_AXES_MAX: usize = 3;
 
 /// Bits of a code without its sign, as targets limit them: the kernel converts
 /// no wider ones.
@@ -29,6 +40,11 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     if !faults.is_empty() {
         return faults;
     }
+    for (&layer, plan_layer) in &plan.layers {
+        if let Some(what) = stage_fault(plan, (layer, plan_layer)) {
+            faults.push(PlanFault::Layer { layer, what: what.to_string() });
+        }
+    }
     for (tile, plan_tile) in plan.tiles.iter() {
         let what = tile_faults(plan, &plan_tile.place);
         faults.extend(what.into_iter().map(|what| PlanFault::Tile { tile, what }));
@@ -43,6 +59,11 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
             );
             faults.push(PlanFault::Tile { tile, what });
         }
+        let most = adc.halvings.iter().copied().max().unwrap_or(0);
+        if most > HALVINGS_MAX || (most > 0 && plan.conversion == Conversion::Accumulated) {
+            let what = format!("its ADC's range is halved {most} times for a plane");
+            faults.push(PlanFault::Tile { tile, what });
+        }
     }
     if !faults.is_empty() {
         return faults;
@@ -51,6 +72,41 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
     faults.extend(conservation_faults(plan));
     faults.extend(cell_faults(plan));
     faults
+}
+
+/// What is wrong with a stage that compares sums: it needs whole ones, and
+/// windows over axes that positions walk.
+fn stage_fault(plan: &ExecutionPlan, (id, layer): (LayerId, &PlanLayer)) -> Option<&'static str> {
+    let stage = layer.stage.as_ref()?;
+    if plan.conversion != Conversion::Accumulated || plan.subtract != Subtract::BeforeConversion {
+        return Some("it compares sums that are not there");
+    }
+    let whole = 0..layer.nest.n_rows() as u32;
+    let mut own = plan.tiles.values().filter(|tile| tile.place.layer == id);
+    let shared = plan.layers.values().filter(|other| other.matrix == layer.matrix).count() > 1;
+    if shared || layer.n_slices() > 1 || layer.n_replicas > 1 {
+        return Some("it compares sums that others have a part in");
+    }
+    if !own.all(|tile| tile.place.rows == whole) {
+        return Some("it compares sums of several tiles");
+    }
+    if !layer.column_scales.iter().all(|&scale| scale > 0.0) {
+        return Some("it compares sums whose results are in another order");
+    }
+    let walked = |axis: usize| {
+        let terms = layer.nest.output.get(axis).map(|index| &index.terms);
+        terms.is_some_and(|terms| {
+            !terms.is_empty() && terms.iter().all(|(l, _)| matches!(l, LoopRef::Position(_)))
+        })
+    };
+    let counted = |window: &WindowAxis| {
+        let limits = [window.extent, window.stride, window.n_windows];
+        limits.iter().all(|n| (1..=WINDOW_MAX).contains(n)) && window.padding < window.extent
+    };
+    let distinct: BTreeSet<usize> = stage.windows.iter().map(|window| window.axis).collect();
+    let sound = stage.windows.iter().all(|window| walked(window.axis) && counted(window));
+    (!sound || distinct.len() != stage.windows.len() || distinct.len() > WINDOW_AXES_MAX)
+        .then_some("its windows cannot be")
 }
 
 /// What all PEs have in common; their arrays are made from it, so it is looked

@@ -145,3 +145,18 @@ fn commands_that_are_wrong() {
     desk.refuses("limit-none", "run good.plan --input digits --limit 0");
     desk.refuses("emit-unknown", "compile mcnn.onnx --target ideal --emit plans");
 }
+
+#[test]
+fn ways_to_convert_that_contradict_each_other() {
+    let desk = Desk::new();
+    let refuses = |case: &str, how: &str| {
+        let command = format!("compile mcnn.onnx --target {how} --calibrate stored -o x.plan");
+        desk.refuses(case, &command);
+    };
+    refuses("planes-of-a-sum", "charge-macro --set readout.significant_planes=4");
+    refuses("range-by-plane-of-a-sum", "charge-macro --set readout.adc_range=calibrated-by-plane");
+    refuses("stage-of-a-line", "charge-macro --set readout.subtract=after-conversion");
+    refuses("adc-bits-of-unknown-layer", "charge-macro --adc-bits conv9=6");
+    refuses("adc-bits-too-many", "charge-macro --adc-bits 30");
+    refuses("adc-bits-as-needed", "ideal --adc-bits 6");
+}

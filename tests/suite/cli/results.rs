@@ -174,13 +174,33 @@ fn targets_and_completions_are_listed() {
     let desk = Desk::new();
     let listed = desk.prints("targets");
     let names: Vec<&str> = listed.lines().filter_map(|l| l.split_whitespace().next()).collect();
-    assert_eq!(names, ["ideal", "yao2020-chip", "yao2020-macro"]);
+    assert_eq!(
+        names,
+        ["charge-macro", "hermes", "ideal", "isaac", "yao2020-chip", "yao2020-macro"]
+    );
     let schema: Value = serde_json::from_str(&desk.prints("targets --schema")).unwrap();
     assert!(schema["properties"]["readout"].is_object());
     let script = desk.prints("completions bash");
     for word in ["compile", "report", "run", "eval", "targets", "--calibrate", "complete -F _ohmc"]
     {
         assert!(script.contains(word), "no `{word}`");
+    }
+}
+
+#[test]
+fn a_plan_keeps_how_sums_are_read() {
+    let desk = Desk::new();
+    let by_plane = "yao2020-macro --set readout.adc_range=calibrated-by-plane --adc-bits conv2=5";
+    let significant = "yao2020-macro --set readout.significant_planes=3";
+    for how in ["charge-macro", by_plane, significant] {
+        desk.prints(&format!("compile mcnn.onnx --target {how} --calibrate stored -o x.plan"));
+        let eval = "--data digits --limit 60 --energy --no-float";
+        let of_plan = desk.json(&format!("eval x.plan {eval}"));
+        let model = format!("eval mcnn.onnx --target {how} --calibrate stored {eval}");
+        let of_model = desk.json(&model);
+        assert_eq!(of_plan["accuracy"], of_model["accuracy"], "{how}");
+        assert_eq!(of_plan["energy"], of_model["energy"], "{how}");
+        assert!(of_plan["energy"]["conversions_per_input"].as_f64().unwrap() > 0.0, "{of_plan}");
     }
 }
 

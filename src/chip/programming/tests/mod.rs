@@ -30,6 +30,7 @@ pub(super) fn plan(target: &Target, n_pes: u32, level: Option<f32>) -> Execution
         n_pes,
         n_passes: 1,
         subtract: target.readout.subtract,
+        conversion: target.readout.conversion,
         conversions_per_cycle: 1,
         cycle_ns: 50.0,
         level_us: target.cell.step_us(),
