@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ohmc::chip::Work;
 use ohmc::target::Target;
-use ohmc::tuning::{Backward, Corrected, Reads, Score, Session, Transfer, TuneOptions, Update, Wear};
+use ohmc::tuning::{
+    Backward, Corrected, Reads, Score, Session, Transfer, TuneOptions, Update, Wear,
+};
 use serde_json::{Value, json};
 
 /// A training that is done.

@@ -145,19 +145,15 @@ impl Explain for TuneError {
                          digital`, which reads the cells and multiplies beside the chip",
                     )
             }
-            Self::NoRoomForFast { target, n_needed, n_pes } => {
-                Diagnostic::error(format!(
-                    "weights and fast array take {n_needed} PEs, `{target}` has {n_pes}"
-                ))
-                .at(target, "`chip.pes`")
-                .note("`--update transfer` gives every PE of the weights another beside it")
-                .help("choose a larger target, train fewer layers, or another `--update`")
-            }
-            Self::FastArray { reason } => {
-                Diagnostic::error("the fast array cannot be written").note(reason.clone()).help(
-                    "raise `cell.verify_tolerance_us` or `cell.pulses.give_up_pulses`",
-                )
-            }
+            Self::NoRoomForFast { target, n_needed, n_pes } => Diagnostic::error(format!(
+                "weights and fast array take {n_needed} PEs, `{target}` has {n_pes}"
+            ))
+            .at(target, "`chip.pes`")
+            .note("`--update transfer` gives every PE of the weights another beside it")
+            .help("choose a larger target, train fewer layers, or another `--update`"),
+            Self::FastArray { reason } => Diagnostic::error("the fast array cannot be written")
+                .note(reason.clone())
+                .help("raise `cell.verify_tolerance_us` or `cell.pulses.give_up_pulses`"),
             Self::Label { sample, label, n_classes } => Diagnostic::error(format!(
                 "sample {sample} has the label {label}, the model has {n_classes} classes"
             ))

@@ -126,9 +126,11 @@ impl<'a> Fast<'a> {
         };
         for (id, own) in &self.matrices {
             let Some(wanted) = weights.get_mut(id) else { continue };
-            for tile in own.tiles().iter().filter(|tile| {
-                (tile.input_line..tile.input_line + tile.n_inputs()).contains(&line)
-            }) {
+            for tile in own
+                .tiles()
+                .iter()
+                .filter(|tile| (tile.input_line..tile.input_line + tile.n_inputs()).contains(&line))
+            {
                 let (Some(cells), Some(zero)) =
                     (self.programmed.pes.get(&tile.pe), self.zero.get(&tile.pe))
                 else {

@@ -68,7 +68,8 @@ impl<'a> Rewriter<'a> {
         /// Places that are looked at.
         const PLACES: u32 = 1000;
         let model = &self.writer.as_ref()?.model;
-        let (low, high) = (self.target.cell.conductance_min_us, self.target.cell.conductance_max_us);
+        let (low, high) =
+            (self.target.cell.conductance_min_us, self.target.cell.conductance_max_us);
         let place = |nth: u32| low + (high - low) * f64::from(nth) / f64::from(PLACES);
         let up = |us: f64| model.step(Operation::Set, us).0 + model.step(Operation::Reset, us).0;
         Some((0..=PLACES).map(place).find(|&us| up(us) <= 0.0).unwrap_or(high))
