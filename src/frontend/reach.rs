@@ -7,7 +7,7 @@ use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::logic::Iff;
-use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
+use tract_onnx::tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
 use tract_onnx::tract_core::ops::quant::DequantizeLinearF32;
 
 use crate::graph::{AxisReach, Comparison};
@@ -39,6 +39,9 @@ pub(super) fn of(node: &TypedNode, facts: &[&TypedFact]) -> Vec<AxisReach> {
     }
     if let Some(softmax) = node.op_as::<Softmax>() {
         return over(&softmax.axes);
+    }
+    if let Some(norm) = node.op_as::<RmsNorm>() {
+        return over(&[norm.axis]);
     }
     if let Some(pool) = node.op_as::<MaxPool>() {
         return windows(&pool.pool_spec, input);

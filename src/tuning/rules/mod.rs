@@ -12,9 +12,10 @@
 //! | combines | a sum of its inputs, each with a factor: residual additions | to every input, with the factor |
 //! | pools | sums, means, maxima or means of squares over windows or whole axes | to all of the window, or to its largest |
 //! | shares | softmax along an axis | times the share, less the mean of that |
+//! | normalises | rows of root mean square 1, the heart of layer norm | times the scale, less what changes it |
 //! | contracts | a product of two activations: scores and mixtures of attention | times the other input, summed over the same loops |
 //! | value by value | anything of which a result needs one value of each input: products, quotients, roots by their formulas; GELU, sigmoid, added constants and whatever else there is by a central difference, which tract is asked for | times the derivative |
-//! | row by row | anything along an axis: fused normalisations | by central differences, value by value of a row |
+//! | row by row | anything else along an axis of at most 256 values | by central differences, value by value of a row |
 //!
 //! | file | |
 //! |---|---|
@@ -101,7 +102,7 @@ impl Rule {
         let pointwise =
             |of| (by_place && pointwise::broadcast(&trial)).then_some(Self::Pointwise(of));
         let axis = || Axis::new(reach, &trial.inputs, &trial.output);
-        let rules: [&dyn Fn() -> Option<Self>; 10] = [
+        let rules: [&dyn Fn() -> Option<Self>; 11] = [
             &|| (own && alone).then_some(Self::Rectifies),
             &|| trial.moves(),
             &|| own.then(|| trial.combines()).flatten(),
@@ -109,6 +110,7 @@ impl Rule {
             &|| trial.sums(windows()?).map(Self::Sums),
             &|| trial.sums(windows()?).map(Self::Squares),
             &|| Some(Self::Rows(axis()?, Row::Softmax)),
+            &|| Some(Self::Rows(axis()?, Row::RootMeanSquare(trial.little()?))),
             &|| {
                 let [first, second] = &trial.inputs[..] else { return None };
                 let axes = digital.product.as_ref()?;
@@ -160,6 +162,7 @@ impl Rule {
             Self::Contracts(product) => product.results([inputs[0], inputs[1]]),
             Self::Pointwise(of) => return of.results(trial, inputs),
             Self::Rows(axis, Row::Softmax) => axis.softmax(inputs[0]),
+            Self::Rows(axis, Row::RootMeanSquare(little)) => axis.normalised(inputs[0], *little),
             Self::Rows(_, Row::Asked(_)) => return None,
         })
     }

@@ -23,6 +23,8 @@ pub(in crate::tuning) struct Axis {
 pub(in crate::tuning) enum Row {
     /// `exp x / sum of exp x`
     Softmax,
+    /// `x / sqrt(mean of x^2 + a little)`, the little being this.
+    RootMeanSquare(f64),
     /// The layer itself, to be asked with one value moved.
     Asked(Cut),
 }
@@ -67,6 +69,25 @@ impl Axis {
         shares
     }
 
+    /// Rows of root mean square 1.
+    pub fn normalised(&self, values: &[f32], little: f64) -> Vec<f32> {
+        let mut results = values.to_vec();
+        for start in self.starts(values.len()) {
+            let scale = self.scale(values, start, little);
+            for at in (0..self.n).map(|nth| start + nth * self.step) {
+                results[at] = (f64::from(values[at]) * scale) as f32;
+            }
+        }
+        results
+    }
+
+    /// One over the root mean square of a row.
+    fn scale(&self, values: &[f32], start: usize, little: f64) -> f64 {
+        let square = |nth: usize| f64::from(values[start + nth * self.step]);
+        let sum: f64 = (0..self.n).map(square).map(|x| x * x).sum();
+        1.0 / (sum / self.n.max(1) as f64 + little).sqrt()
+    }
+
     /// Adds the gradient of the input.
     pub fn backward(&self, row: &Row, batch: &Batch<'_>, own: &mut [f32]) -> Result<(), String> {
         let Batch { inputs, gradient, n } = batch;
@@ -80,6 +101,19 @@ impl Axis {
                     let mean: f32 = (0..self.n).map(both).sum();
                     for at in (0..self.n).map(at) {
                         own[at] += shares[at] * (gradient[at] - mean);
+                    }
+                }
+            }
+            Row::RootMeanSquare(little) => {
+                for start in self.starts(values.len()) {
+                    let scale = self.scale(values, start, *little);
+                    let places = || (0..self.n).map(|nth| start + nth * self.step);
+                    let both = |at: usize| f64::from(values[at]) * f64::from(gradient[at]);
+                    let mean = places().map(both).sum::<f64>() / self.n.max(1) as f64;
+                    for at in places() {
+                        // Of y = x s the row's own scale changes by -x s^3 / n.
+                        let along = f64::from(values[at]) * scale * scale * mean;
+                        own[at] += (scale * (f64::from(gradient[at]) - along)) as f32;
                     }
                 }
             }

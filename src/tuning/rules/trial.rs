@@ -98,6 +98,17 @@ impl Trial<'_> {
         None
     }
 
+    /// What a normalisation adds to the mean square of a row, from small values
+    /// that are all alike.
+    pub fn little(&self) -> Option<f64> {
+        const SMALL: f32 = 1e-3;
+        let small = vec![vec![SMALL; self.inputs.first()?.iter().product()]];
+        let result = f64::from(*self.ask(&small)?.first()?);
+        let square = f64::from(SMALL) * f64::from(SMALL);
+        let little = square * (1.0 / (result * result) - 1.0);
+        (result > 0.0 && little.is_finite()).then_some(little.max(0.0))
+    }
+
     /// Factors, each from one input alone being 1.
     pub fn combines(&self) -> Option<Rule> {
         if self.inputs.len() < 2 {

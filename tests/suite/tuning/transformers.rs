@@ -1,7 +1,5 @@
 //! Backward rules of what transformers are made of, held against the loss.
 
-use std::collections::BTreeMap;
-
 use ohmc::frontend::Model;
 use ohmc::tuning::{Backward, Layers, TuneOptions, Update};
 
@@ -80,10 +78,9 @@ fn transformer(whole: bool) -> Model {
 fn gradients_of_transformers_are_what_the_loss_changes_by() {
     for whole in [true, false] {
         let bench = Bench::new(transformer(whole), "ideal", &EXACT, 16);
-        assert_eq!(bench.plan.layers.len(), 7);
-        for (layer, error) in gradient_errors(&bench, 7) {
-            assert!(error < 0.02, "`{layer}`, layer norm whole {whole}: off by {error}");
-        }
+        // The head comes in two, one for either half of the features.
+        assert_eq!(bench.plan.layers.len(), 8);
+        hold(&gradient_errors(&bench, 7, 1.0));
     }
 }
 
@@ -93,10 +90,19 @@ fn every_layer_of_the_zoos_vision_transformer_can_be_trained() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/zoo/vit.onnx");
     let model = pipeline::read(std::fs::read(path).unwrap()).unwrap();
     let bench = Bench::new(model, "ideal", &EXACT, 12);
-    let errors: BTreeMap<String, f64> = gradient_errors(&bench, 211).into_iter().collect();
+    let errors = gradient_errors(&bench, 211, 1.0);
     assert_eq!(errors.len(), bench.plan.layers.len());
-    for (layer, error) in errors {
-        assert!(error < 0.02, "`{layer}`: off by {error}");
+    hold(&errors);
+}
+
+/// Gradients are right to a few percent; those of queries and keys, which
+/// change little where attention is still spread evenly, to what rounding in
+/// all layers leaves of a difference of losses.
+fn hold(errors: &[(String, f64, f64)]) {
+    let largest = errors.iter().map(|(_, _, size)| *size).fold(0.0, f64::max);
+    for (layer, off, size) in errors {
+        let allowed = 0.03 * size + 0.002 * largest;
+        assert!(*off < allowed, "`{layer}`: {size}, off by {off}, the largest is {largest}");
     }
 }
 
