@@ -188,8 +188,8 @@ fn values_of_the_wrong_type_or_outside_their_limits_all_at_once() {
             "error: `readout.adc_bits` must be a whole number from 1 to 22, or `as-needed`, \
              found `99`",
             "  --> prototype.yaml:15:13: `readout.adc_bits`",
-            "error: `readout.adc_range` must be `full-scale`, `calibrated` or `one-level`, \
-             found `calibrate`",
+            "error: `readout.adc_range` must be `full-scale`, `calibrated`, \
+             `calibrated-by-plane` or `one-level`, found `calibrate`",
             "  --> prototype.yaml:16:14: `readout.adc_range`",
             "  = help: did you mean `calibrated`?",
             "error: `readout.adcs_per_pe` must be a whole number from 1 to 16384, found `-1`",
@@ -266,7 +266,7 @@ fn keys_that_contradict_each_other() {
         &["pe.inputs=513", "cell.levels=4096"],
         &[
             "error: `readout.adc_bits: as-needed` would need 23 bits, 22 are the most",
-            "  --> prototype.yaml:37:13: `readout.adc_bits`",
+            "  --> prototype.yaml:38:13: `readout.adc_bits`",
             "  --> --set pe.inputs",
             "  --> --set cell.levels",
             "  = note: 513 inputs add up currents of 4096 levels each",
@@ -296,7 +296,7 @@ fn costs_without_energy() {
         &given,
         &[
             "error: the energies in `costs` are all zero",
-            "  --> prototype.yaml:101:1: `costs`",
+            "  --> prototype.yaml:103:1: `costs`",
             "  = help: give the energies, or leave `costs` out where they are not known",
         ],
     );
