@@ -55,6 +55,7 @@ mod report;
 mod run;
 mod samples;
 mod score;
+mod selftimed;
 mod source;
 mod targets;
 mod tune;
