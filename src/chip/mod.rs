@@ -18,12 +18,14 @@
 //! | `converters` | ADCs that differ from each other, measured and corrected |
 //! | `transposed` | arrays read the other way round |
 //! | `accumulators` | charges of planes, added up before they are converted |
+//! | `decisions` | how long conversions take without a clock |
 //! | `adc` | from currents to codes, and over which range |
 
 mod accumulators;
 mod adc;
 mod converters;
 mod curve;
+mod decisions;
 mod effects;
 mod faults;
 mod kernel;
@@ -39,6 +41,7 @@ pub use accumulators::Accumulator;
 pub use adc::{AdcError, settings};
 pub use converters::{Converter, Measured};
 pub use curve::CellCurve;
+pub use decisions::ConversionTimes;
 pub use effects::{Conditions, Effect, Effects};
 pub use faults::{Fault, FaultMap, FaultMapError};
 pub use kernel::{
@@ -59,6 +62,7 @@ pub use transposed::{transposed_setting, transposed_tile};
 use std::collections::BTreeMap;
 
 use crate::entity::PeId;
+use crate::mapping::WeightTile;
 use crate::target::{Pe, Wires};
 
 /// A chip on the bench: the conductance of every cell.
@@ -86,4 +90,15 @@ pub struct Chip {
     pub accumulators: BTreeMap<PeId, Accumulator>,
     /// Seed of its read noise.
     pub seed: u64,
+}
+
+impl Chip {
+    /// Conductance of a tile's cells on one input line together, in uS.
+    pub(crate) fn line_us(&self, place: &WeightTile, line: u32) -> f64 {
+        let n_outputs = self.pe.outputs as usize;
+        let start = line as usize * n_outputs + place.output_line as usize;
+        let cells = self.conductances_us.get(&place.pe);
+        let cells = cells.and_then(|cells| cells.get(start..start + place.n_outputs() as usize));
+        cells.unwrap_or_default().iter().map(|&us| f64::from(us)).sum()
+    }
 }

@@ -18,6 +18,7 @@ use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Thread
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 use super::score::{self, Recorded, Recording};
+use super::selftimed::SelfTimedRun;
 use super::{files, output, render};
 
 /// Measure the accuracy of a model on chips
@@ -58,7 +59,8 @@ pub struct Eval {
     ablate: bool,
     /// Count the energy that the arrays draw by the physics of their cells:
     /// V^2 G t over the cells that are driven, with the bits of these inputs
-    /// and the conductances of these chips.
+    /// and the conductances of these chips; of a chip without a clock, the time
+    /// and energy of each input too.
     #[arg(long)]
     energy: bool,
 
@@ -341,6 +343,8 @@ impl<'a> Measure<'a> {
         let Prepared { plan, model, target, .. } = self.prepared;
         let executor = Executor::new(plan, model, chip)?;
         let executor = if self.eval.energy { executor.counting_energy() } else { executor };
+        let is_watched = self.eval.energy && target.readout.self_timed.is_some();
+        let executor = if is_watched { executor.watching(chip, target) } else { executor };
         let n_outputs = self.outputs.len();
         let compare = |recorded: Option<&Recorded>| {
             recorded.map(|r| r.compare(n_outputs)).transpose().map_err(CliError::Scratch)
@@ -366,6 +370,7 @@ impl<'a> Measure<'a> {
         Ok(Trial {
             n_inputs,
             energy: self.eval.energy.then(|| executor.array_energy(chip, &target.cell)),
+            self_timed: is_watched.then(|| SelfTimedRun::new(&executor, self.prepared)),
             accuracy: self.scores.map(|_| percent(n_right, n_inputs)),
             from_float: from_float.map_or(Vec::new(), |comparison| comparison.distances),
             from_reference: from_reference.map_or(Vec::new(), |comparison| comparison.distances),

@@ -12,6 +12,7 @@ use super::made::Made;
 use super::output::counted;
 use super::prepare::Prepared;
 use super::score::{Distance, Recorded, mean_and_sd};
+use super::selftimed::SelfTimedRun;
 
 /// What the model in floating point gives.
 pub enum Float {
@@ -30,6 +31,8 @@ pub struct Trial {
     pub n_inputs: u64,
     /// What the arrays drew, if it was counted.
     pub energy: Option<ArrayEnergy>,
+    /// What it took without a clock, where it has none and that was counted.
+    pub self_timed: Option<SelfTimedRun>,
     /// In percent.
     pub accuracy: Option<f64>,
     /// From floating point, by output.
@@ -173,6 +176,9 @@ impl Evaluation<'_> {
                 })
                 .collect();
         }
+        if let Some(run) = self.trials.iter().find_map(|trial| trial.self_timed.as_ref()) {
+            json["self_timed"] = run.json();
+        }
         if let Some(energy) = self.energies().map(|energies| energy::json(&energies, prepared)) {
             json["energy"] = energy;
         }
@@ -285,6 +291,11 @@ impl Evaluation<'_> {
             };
         }
         text += &self.ablation_text();
+        text += &self
+            .trials
+            .iter()
+            .find_map(|trial| trial.self_timed.as_ref())
+            .map_or(String::new(), SelfTimedRun::text);
         text += &self.energies().map_or(String::new(), |found| energy::text(&found, prepared));
         text += &format!("preprocessing   {}\n", prepared.preprocess.describe());
         if let Some(made) = &prepared.made {

@@ -56,6 +56,7 @@ mod report;
 mod run;
 mod samples;
 mod score;
+mod selftimed;
 mod source;
 mod targets;
 mod train;

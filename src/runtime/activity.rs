@@ -245,7 +245,7 @@ impl Activity {
                 for (line, nth) in (place.input_line..).zip(self.lines_of(&set(&place))) {
                     let at = share * self.lines.len() + nth;
                     let ones = self.ones.get(at).map_or(0, |ones| ones.load(Ordering::Relaxed));
-                    layer_pj += ones as f64 * line_us(chip, place, line) * pj_per_us;
+                    layer_pj += ones as f64 * chip.line_us(place, line) * pj_per_us;
                     energy.bits_one += ones;
                     energy.bits += n_inputs * waves.effort.planes();
                 }
@@ -281,13 +281,4 @@ fn waves_of(plan: &ExecutionPlan, id: LayerId) -> impl Iterator<Item = Waves<'_>
 
 fn set(place: &&WeightTile) -> LineSet {
     (place.groups.clone(), place.rows.clone())
-}
-
-/// Conductance of a tile's cells on one input line together, as they are.
-fn line_us(chip: &Chip, place: &WeightTile, line: u32) -> f64 {
-    let n_outputs = chip.pe.outputs as usize;
-    let start = line as usize * n_outputs + place.output_line as usize;
-    let cells = chip.conductances_us.get(&place.pe);
-    let cells = cells.and_then(|cells| cells.get(start..start + place.n_outputs() as usize));
-    cells.unwrap_or_default().iter().map(|&us| f64::from(us)).sum()
 }

@@ -11,6 +11,7 @@
 //! Blocks and inputs may run on any thread; nothing depends on which.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -22,6 +23,7 @@ use super::encode::{encode, first_not_finite};
 use super::layout::Layout;
 use super::results::{Block, TileSums};
 use super::stage::{Column, Stage, Sums};
+use super::watch::{InputEvents, Watch};
 use crate::chip::{
     Chip, Driven, Pattern, PatternMap, ReadNoise, Scheme, TileKernel, lines_per_bundle,
 };
@@ -29,6 +31,7 @@ use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::graph::unflatten;
 use crate::mapping::WeightTile;
 use crate::schedule::{ExecutionPlan, PlanLayer, PlanTile, Plane, StepKind};
+use crate::target::Target;
 
 /// A crossbar layer on a chip, ready to be driven.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub(super) struct Crossbar<'a> {
     stage: Option<Stage>,
     /// Counts driven bits, where somebody wants to know.
     activity: Option<Activity>,
+    /// Watches waves without a clock, where somebody wants to know.
+    watch: Option<Watch>,
 }
 
 /// A tile and the waves that drive it.
@@ -157,6 +162,7 @@ impl<'a> Crossbar<'a> {
             seed: chip.seed,
             stage,
             activity: None,
+            watch: None,
         })
     }
 
@@ -183,6 +189,16 @@ impl<'a> Crossbar<'a> {
     /// Counts the bits of every input from now on.
     pub(super) fn count_activity(&mut self, plan: &ExecutionPlan) {
         self.activity = Some(Activity::new(plan, self.id, self.layer, &self.layout));
+    }
+
+    /// Watches the waves of every input from now on, on this chip.
+    pub(super) fn watch(&mut self, plan: &ExecutionPlan, chip: &Chip, target: &Target) {
+        self.watch = Watch::new(plan, (chip, target), self.id, self.layer, &self.layout);
+    }
+
+    /// What was seen of every input since it was asked last.
+    pub(super) fn seen(&self) -> BTreeMap<u64, InputEvents> {
+        self.watch.as_ref().map_or(BTreeMap::new(), Watch::take)
     }
 
     /// The layer, and what was counted of it.
@@ -280,6 +296,9 @@ impl<'a> Crossbar<'a> {
         encode(&self.layout, &self.layer.coding, values, octets);
         if let Some(activity) = &self.activity {
             activity.count(octets);
+        }
+        if let Some(watch) = &self.watch {
+            watch.see(number, octets);
         }
         let n_patterns = self.map.n_patterns();
         grow(patterns, n_octets * n_patterns);

@@ -7,12 +7,13 @@ use super::activity::ArrayEnergy;
 use super::crossbar::Crossbar;
 use super::digital::{Cut, Value};
 use super::layout::Layout;
+use super::watch::InputEvents;
 use super::{RunError, n_batch};
 use crate::chip::Chip;
 use crate::entity::{Entity, LayerId, StepId, TensorId};
 use crate::frontend::{Model, ModelInput};
 use crate::schedule::{self, ExecutionPlan, Step, StepKind};
-use crate::target::Cell;
+use crate::target::{Cell, Target};
 use crate::tensor::Tensor;
 
 /// A plan, a chip, and the digital pieces, ready to run batches.
@@ -92,6 +93,25 @@ impl<'a> Executor<'a> {
         let plan = self.plan;
         self.crossbars.values_mut().for_each(|crossbar| crossbar.count_activity(plan));
         self
+    }
+
+    /// Watches, from now on, how long the waves of every input take on a chip
+    /// without a clock. `chip` is the one that this was made for.
+    #[must_use]
+    pub fn watching(mut self, chip: &Chip, target: &Target) -> Self {
+        let (plan, chip) = (self.plan, &*chip.effective(self.plan));
+        self.crossbars.values_mut().for_each(|crossbar| crossbar.watch(plan, chip, target));
+        self
+    }
+
+    /// What the waves of every input took, by its number, since this was asked
+    /// last.
+    pub fn events(&self) -> BTreeMap<u64, InputEvents> {
+        let mut all: BTreeMap<u64, InputEvents> = BTreeMap::new();
+        for (input, events) in self.crossbars.values().flat_map(Crossbar::seen) {
+            all.entry(input).or_default().join(events);
+        }
+        all
     }
 
     /// What the arrays have drawn since counting began: V^2 G t of every cell

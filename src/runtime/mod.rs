@@ -19,6 +19,7 @@ mod reference;
 mod results;
 mod stage;
 mod stream;
+mod watch;
 
 pub use activity::ArrayEnergy;
 pub use batch::batch_size;
@@ -29,3 +30,4 @@ pub(crate) use executor::Flow;
 pub(crate) use layout::{numbered, offsets, run_codes, strides};
 pub use reference::Reference;
 pub use stream::{Inputs, Model as FloatModel, Runs, for_each_batch};
+pub use watch::InputEvents;

@@ -44,6 +44,7 @@ pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
     laws.conversion();
     laws.chips();
     laws.accumulation();
+    laws.self_timed();
     laws.energies();
     laws.pulses();
     laws.faults();
@@ -287,6 +288,22 @@ impl Laws<'_> {
 
     fn accumulates(&self) -> bool {
         self.json.pointer("/readout/accumulation").is_some_and(Value::is_object)
+    }
+
+    /// Without a clock planes are told apart, and those without a bit 1 are
+    /// sure to be codes of 0.
+    fn self_timed(&mut self) {
+        if !self.json.pointer("/readout/self_timed").is_some_and(Value::is_object) {
+            return;
+        }
+        for other in ["accumulation", "significant_planes", "adc_errors"] {
+            let key = format!("readout.{other}");
+            if self.json.pointer(&format!("/readout/{other}")).is_some_and(|value| !value.is_null())
+            {
+                let kind = FaultKind::NotSelfTimed { key: path_of(&key) };
+                self.fault(["readout.self_timed", &key], kind);
+            }
+        }
     }
 
     /// Charges of all planes are added up, converted once, and compared only

@@ -6,7 +6,7 @@ use super::cell_spec::{
     DriftSpec, FaultsSpec, FormingSpec, GateSpec, PulseModelSpec, PulsesSpec, ReadDisturbSpec,
     RecipeSpec,
 };
-use super::conversion_spec::{AccumulationSpec, AdcErrorsSpec, AnalogStageSpec};
+use super::conversion_spec::{AccumulationSpec, AdcErrorsSpec, AnalogStageSpec, SelfTimedSpec};
 use super::spec::{
     AdcBitsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ChipSpec, ChipsSpec,
     ConductanceMaxSpec, CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec,
@@ -15,7 +15,8 @@ use super::spec::{
 use super::{
     Accumulation, AdcBits, AdcErrors, AdcRange, AnalogStages, Cell, ChipCount, ChipSize,
     Conversion, Costs, Drift, FaultRates, Forming, Gate, IdleOutputs, Machine, Nonlinearity, Pe,
-    PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout, Recipe, Subtract, Target, Wires,
+    PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout, Recipe, SelfTimed, Subtract, Target,
+    Wires,
 };
 
 impl From<TargetSpec> for Target {
@@ -217,6 +218,19 @@ impl From<&ReadoutSpec> for Readout {
                 (None, None) => Conversion::EveryPlane,
             },
             accumulation: spec.accumulation.map_or(Accumulation::default(), Accumulation::from),
+            self_timed: spec.self_timed.map(SelfTimed::from),
+        }
+    }
+}
+
+impl From<SelfTimedSpec> for SelfTimed {
+    fn from(spec: SelfTimedSpec) -> Self {
+        Self {
+            settle_ns: spec.settle_ns,
+            skip_ns: spec.skip_ns,
+            decision_ns: spec.decision_ns,
+            comparator_ns: spec.comparator_ns,
+            handshake_ns: spec.handshake_ns,
         }
     }
 }

@@ -34,6 +34,22 @@ impl AdcErrors {
     }
 }
 
+/// A chip without a clock: what its parts take, each until it is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SelfTimed {
+    /// From driving the lines of a plane until its currents have settled, in
+    /// ns.
+    pub settle_ns: f64,
+    /// To see that a plane has no bit 1, and pass over it, in ns.
+    pub skip_ns: f64,
+    /// Of a bit of a conversion, what the comparator does not take, in ns.
+    pub decision_ns: f64,
+    /// Time constant of a comparator, in ns.
+    pub comparator_ns: f64,
+    /// To take a wave's inputs and hand its sums over, in ns.
+    pub handshake_ns: f64,
+}
+
 /// Which sums of a wave become codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Conversion {

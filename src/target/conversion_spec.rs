@@ -69,6 +69,32 @@ pub(super) struct AccumulationSpec {
     pub comparator_sd_fraction: f64,
 }
 
+/// A chip without a clock. A PE begins when its inputs are there; planes in
+/// which no line is driven are passed over; a conversion ends when its bits are
+/// decided; stages hand over by handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SelfTimedSpec {
+    /// From driving the lines of a plane until its currents have settled, in
+    /// nanoseconds.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub settle_ns: f64,
+    /// To see that a plane has no bit 1, in nanoseconds.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub skip_ns: f64,
+    /// Of a bit of a conversion, what the comparator does not take, in
+    /// nanoseconds.
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub decision_ns: f64,
+    /// Time constant of an ADC's comparator, in nanoseconds: to decide a
+    /// difference d of a range R it takes this times ln(R / 2d).
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub comparator_ns: f64,
+    /// To take the inputs of a wave and hand its sums over, in nanoseconds.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub handshake_ns: f64,
+}
+
 /// What is done with sums before they are converted: nothing; those that a
 /// rectifier behind the layer makes zero are not converted (`relu`); and of
 /// each window of a maximum pooling only the largest is

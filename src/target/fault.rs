@@ -250,6 +250,12 @@ pub enum FaultKind {
     /// Something about single planes where only their sum is converted.
     #[error("planes are not told apart where their charges are added up")]
     PlanesOfASum,
+    /// A read-out that is not timed without a clock.
+    #[error("a chip without a clock does not go with `{key}`")]
+    NotSelfTimed {
+        /// The key of that read-out.
+        key: KeyPath,
+    },
     /// An analog stage on lines that are half of a sum.
     #[error("an analog stage needs pairs that are subtracted before conversion")]
     StageOfALine,
@@ -348,6 +354,9 @@ impl FaultKind {
             Self::PlanesOfASum => {
                 diagnostic.help("leave out one of the two; a single range serves the sum")
             }
+            Self::NotSelfTimed { .. } => diagnostic
+                .note("its planes of zeros are passed over, and all others converted, as they are")
+                .help("leave out one of the two"),
             Self::StageOfALine => diagnostic
                 .note("the sign of a sum, and which is largest, is known of the difference only")
                 .help("set `readout.subtract: before-conversion`, or `stage: none`"),

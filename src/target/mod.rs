@@ -36,7 +36,7 @@ mod tests;
 use serde::Deserialize;
 
 pub use builtin::{builtin, builtin_names};
-pub use conversion::{Accumulation, AdcErrors, AnalogStages, Conversion};
+pub use conversion::{Accumulation, AdcErrors, AnalogStages, Conversion, SelfTimed};
 pub use device::{
     Drift, FaultRates, Forming, Gate, Nonlinearity, PulseModel, Pulses, ReadDisturb, Recipe,
 };
@@ -202,6 +202,8 @@ pub struct Readout {
     pub conversion: Conversion,
     /// How charges are added up, where they are.
     pub accumulation: Accumulation,
+    /// What parts take where there is no clock.
+    pub self_timed: Option<SelfTimed>,
 }
 
 impl Readout {

@@ -14,7 +14,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::cell_spec::{DriftSpec, FaultsSpec, NonlinearitySpec, PulsesSpec, ReadDisturbSpec};
-use super::conversion_spec::{AccumulationSpec, AdcErrorsSpec};
+use super::conversion_spec::{AccumulationSpec, AdcErrorsSpec, SelfTimedSpec};
 
 /// Longest list of machines to compare with.
 pub(super) const MACHINES_MAX: usize = 100;
@@ -223,6 +223,10 @@ pub(super) struct ReadoutSpec {
     /// each plane is converted by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accumulation: Option<AccumulationSpec>,
+    /// The chip has no clock; `cycle_ns` is then that of the same chip with
+    /// one, which it is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_timed: Option<SelfTimedSpec>,
 }
 
 /// Bits of a conversion.

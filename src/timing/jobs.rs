@@ -21,7 +21,7 @@ use super::network::{
     CrossbarWork, Drive, Network, Node, NodeWork, extent, needed, needed_by, output_axis,
 };
 use super::resource::Resource;
-use crate::entity::{PeId, TensorId};
+use crate::entity::{PeId, StepId, TensorId};
 use crate::graph::{LayerKind, LoopNest};
 
 /// More jobs than this are made fewer by handing on several rows at a time.
@@ -68,6 +68,8 @@ pub(super) struct Jobs {
     pub switching: BTreeMap<PeId, u64>,
     /// Rows handed on at a time.
     pub rows_at_once: u64,
+    /// Jobs that drive tiles: the step of waves, and which of its rows.
+    pub waves: Vec<(u32, StepId, Range<usize>)>,
     first_successor: Vec<u32>,
     successors: Vec<u32>,
 }
@@ -88,6 +90,7 @@ impl Jobs {
             order: Vec::new(),
             tensors: BTreeMap::new(),
             switching: BTreeMap::new(),
+            waves: Vec::new(),
         };
         for (index, node) in network.nodes.iter().enumerate() {
             builder.node(index as u32, node);
@@ -153,6 +156,7 @@ struct Builder<'a> {
     order: Vec<Resource>,
     tensors: BTreeMap<TensorId, Rows>,
     switching: BTreeMap<PeId, u64>,
+    waves: Vec<(u32, StepId, Range<usize>)>,
 }
 
 impl Builder<'_> {
@@ -247,6 +251,11 @@ impl Builder<'_> {
         };
         let driven = self.push(Some(resource), clock.drive_ps(drive, n), Task::Waves, at, &[sent]);
         self.jobs[driven as usize].also = also;
+        if let Some(step) = drive.step {
+            let first = u64::from(at.1) * self.rows_at_once;
+            let rows = first as usize..(first + self.rows_at_once) as usize;
+            self.waves.push((driven, step, rows));
+        }
         let switching = clock.switch_ps(drive, n);
         if switching > 0 {
             *self.switching.entry(pe).or_default() += switching;
@@ -447,6 +456,7 @@ impl Builder<'_> {
             resources: self.order,
             jobs: self.jobs,
             switching: self.switching,
+            waves: self.waves,
             rows_at_once: self.rows_at_once,
             first_successor,
             successors,

@@ -23,11 +23,13 @@ mod estimate;
 mod jobs;
 mod network;
 mod resource;
+mod selftimed;
 mod simulate;
 mod trace;
 
 pub use estimate::Estimate;
 pub use resource::Resource;
+pub use selftimed::self_timed;
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::entity::{LayerId, PeId, TensorId};
+use crate::entity::{LayerId, PeId, StepId, TensorId};
 use crate::graph::{AxisReach, Extent, LayerGraph, LayerKind, LoopNest, LoopRef};
 use crate::mapping::{Mapping, WeightTile, length};
 use crate::schedule::{ExecutionPlan, StepKind, Work, work};
@@ -59,6 +59,8 @@ pub(crate) struct CrossbarWork {
 #[derive(Debug, Clone)]
 pub(crate) struct Drive {
     pub pe: PeId,
+    /// The step of waves that it is; a mapping has none yet.
+    pub step: Option<StepId>,
     pub positions: Range<u64>,
     pub n_lines: u64,
     pub n_pairs: u64,
@@ -104,7 +106,7 @@ impl<'a> Network<'a> {
     pub(crate) fn of_plan(plan: &ExecutionPlan, graph: &'a LayerGraph) -> Self {
         let mut drives: BTreeMap<LayerId, Vec<Drive>> = BTreeMap::new();
         let mut nodes = Vec::new();
-        for step in plan.steps.values() {
+        for (id, step) in plan.steps.iter() {
             match &step.kind {
                 StepKind::Digital { inputs, outputs } => {
                     nodes.extend(stage(graph, inputs, outputs));
@@ -117,6 +119,7 @@ impl<'a> Network<'a> {
                     let effort = plan.effort(&step.kind);
                     drives.entry(*layer).or_default().push(Drive {
                         pe: first.pe,
+                        step: Some(id),
                         positions: positions.start.into()..positions.end.into(),
                         n_lines: first.n_inputs().into(),
                         n_pairs: places.iter().map(|place| u64::from(place.n_pairs())).sum(),
@@ -181,6 +184,7 @@ fn drives_of(
         let key = (tile.replica, tile.pe, tile.input_line, tile.groups.start, tile.rows.start);
         let drive = groups.entry(key).or_insert_with(|| Drive {
             pe: tile.pe,
+            step: None,
             positions: bound(replica)..bound(replica + 1),
             n_lines: tile.n_inputs().into(),
             n_pairs: 0,

@@ -34,6 +34,7 @@ mod physics;
 mod pipeline;
 mod plan_edits;
 mod rounding;
+mod selftimed;
 mod snapshots;
 mod timing;
 mod tuning;

@@ -13,7 +13,15 @@ fn every_built_in_target_goes_by_its_own_name() {
     let names: Vec<&str> = builtin_names().collect();
     assert_eq!(
         names,
-        ["charge-macro", "hermes", "ideal", "isaac", "yao2020-chip", "yao2020-macro"]
+        [
+            "charge-macro",
+            "hermes",
+            "ideal",
+            "isaac",
+            "self-timed-macro",
+            "yao2020-chip",
+            "yao2020-macro"
+        ]
     );
     for name in names {
         let target = shipped(name, &[]);

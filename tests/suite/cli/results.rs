@@ -176,7 +176,15 @@ fn targets_and_completions_are_listed() {
     let names: Vec<&str> = listed.lines().filter_map(|l| l.split_whitespace().next()).collect();
     assert_eq!(
         names,
-        ["charge-macro", "hermes", "ideal", "isaac", "yao2020-chip", "yao2020-macro"]
+        [
+            "charge-macro",
+            "hermes",
+            "ideal",
+            "isaac",
+            "self-timed-macro",
+            "yao2020-chip",
+            "yao2020-macro"
+        ]
     );
     let schema: Value = serde_json::from_str(&desk.prints("targets --schema")).unwrap();
     assert!(schema["properties"]["readout"].is_object());
