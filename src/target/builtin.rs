@@ -1,8 +1,9 @@
 //! The targets that come with ohmc and go by name.
 
 /// Name and text of each, in the order in which they are listed.
-const BUILTIN: [(&str, &str); 3] = [
+const BUILTIN: [(&str, &str); 4] = [
     ("ideal", include_str!("../../targets/ideal.yaml")),
+    ("pimcomp", include_str!("../../targets/pimcomp.yaml")),
     ("yao2020-chip", include_str!("../../targets/yao2020-chip.yaml")),
     ("yao2020-macro", include_str!("../../targets/yao2020-macro.yaml")),
 ];

@@ -11,7 +11,7 @@ fn shipped(name: &str, given: &[&str]) -> Target {
 #[test]
 fn every_built_in_target_goes_by_its_own_name() {
     let names: Vec<&str> = builtin_names().collect();
-    assert_eq!(names, ["ideal", "yao2020-chip", "yao2020-macro"]);
+    assert_eq!(names, ["ideal", "pimcomp", "yao2020-chip", "yao2020-macro"]);
     for name in names {
         let target = shipped(name, &[]);
         assert_eq!(target.name, name);

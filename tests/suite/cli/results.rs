@@ -174,7 +174,7 @@ fn targets_and_completions_are_listed() {
     let desk = Desk::new();
     let listed = desk.prints("targets");
     let names: Vec<&str> = listed.lines().filter_map(|l| l.split_whitespace().next()).collect();
-    assert_eq!(names, ["ideal", "yao2020-chip", "yao2020-macro"]);
+    assert_eq!(names, ["ideal", "pimcomp", "yao2020-chip", "yao2020-macro"]);
     let schema: Value = serde_json::from_str(&desk.prints("targets --schema")).unwrap();
     assert!(schema["properties"]["readout"].is_object());
     let script = desk.prints("completions bash");
