@@ -6,8 +6,10 @@ committed, since they take hundreds of megabytes.
 
     python models/build_shapes.py resnet50 vit_b gpt2 --out DIR
 
-Shapes: ResNet-50 (He et al. 2015, batch norms folded), ViT-B/16 (Dosovitskiy
-et al. 2020), GPT-2 of 124 M parameters (Radford et al. 2019).
+Shapes: ResNet-18 and ResNet-50 (He et al. 2015, batch norms folded),
+SqueezeNet 1.1 (Iandola et al. 2016), MobileNet-v2 (Sandler et al. 2018), VGG-16
+(Simonyan and Zisserman 2014), ViT-B/16 (Dosovitskiy et al. 2020), GPT-2 of
+124 M parameters (Radford et al. 2019).
 """
 
 import argparse
@@ -68,13 +70,103 @@ class Graph:
         print(f"{path}: {n_weights / 1e6:.1f} M parameters, {path.stat().st_size / 1e6:.0f} MB")
 
 
-def conv(graph, x, name, n_in, n_out, side, stride=1, relu=True):
-    fan_in = n_in * side * side
-    weights = graph.weights(f"{name}.w", (n_out, n_in, side, side), fan_in / 2 if relu else fan_in)
+def conv(graph, x, name, n_in, n_out, side, stride=1, relu=True, groups=1, pad=None):
+    fan_in = n_in // groups * side * side
+    size = (n_out, n_in // groups, side, side)
+    weights = graph.weights(f"{name}.w", size, fan_in / 2 if relu else fan_in)
     inputs = [x, weights, graph.zeros(f"{name}.b", n_out)]
-    shape = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [side // 2] * 4}
+    pads = [side // 2 if pad is None else pad] * 4
+    shape = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": pads, "group": groups}
     x = graph.node("Conv", inputs, name, **shape)
     return graph.node("Relu", [x], f"{name}.relu") if relu else x
+
+
+IMAGE = ("image", TensorProto.FLOAT, ["N", 3, 224, 224])
+
+
+def max_pool(graph, x, name, side=3, pad=0):
+    return graph.node("MaxPool", [x], name, kernel_shape=[side] * 2, strides=[2, 2], pads=[pad] * 4)
+
+
+def classify(graph, x, width):
+    x = graph.node("Flatten", [graph.node("GlobalAveragePool", [x], "mean")], "flatten")
+    gemm(graph, x, "logits", width, 1000)
+
+
+def gemm(graph, x, name, n_in, n_out):
+    weights = graph.weights(f"{name}.w", (n_out, n_in), n_in)
+    return graph.node("Gemm", [x, weights, graph.zeros(f"{name}.b", n_out)], name, transB=1)
+
+
+def save_classifier(graph, path):
+    graph.save(path, [IMAGE], [("logits", TensorProto.FLOAT, ["N", 1000])])
+
+
+def resnet18(path):
+    graph = Graph(18)
+    x = max_pool(graph, conv(graph, "image", "stem", 3, 64, 7, stride=2), "pool", pad=1)
+    n_in = 64
+    for stage, width in enumerate([64, 128, 256, 512]):
+        for block in range(2):
+            name = f"stage{stage}.{block}"
+            stride = 2 if block == 0 and stage > 0 else 1
+            y = conv(graph, x, f"{name}.conv1", n_in, width, 3, stride)
+            y = conv(graph, y, f"{name}.conv2", width, width, 3, relu=False)
+            if stride == 2:
+                x = conv(graph, x, f"{name}.shortcut", n_in, width, 1, stride, relu=False)
+            x = graph.node("Relu", [graph.node("Add", [x, y], f"{name}.add")], f"{name}.relu")
+            n_in = width
+    classify(graph, x, n_in)
+    save_classifier(graph, path)
+
+
+def squeezenet(path):
+    graph = Graph(11)
+    x = max_pool(graph, conv(graph, "image", "conv1", 3, 64, 3, stride=2, pad=0), "pool1")
+    n_in = 64
+    for nth, (narrow, wide) in enumerate([(16, 64)] * 2 + [(32, 128)] * 2 + [(48, 192)] * 2 + [(64, 256)] * 2, 2):
+        y = conv(graph, x, f"fire{nth}.squeeze", n_in, narrow, 1)
+        one = conv(graph, y, f"fire{nth}.expand1", narrow, wide, 1)
+        three = conv(graph, y, f"fire{nth}.expand3", narrow, wide, 3)
+        x = graph.node("Concat", [one, three], f"fire{nth}", axis=1)
+        n_in = 2 * wide
+        if nth in (3, 5):
+            x = max_pool(graph, x, f"pool{nth}")
+    x = conv(graph, x, "conv10", n_in, 1000, 1)
+    graph.node("Flatten", [graph.node("GlobalAveragePool", [x], "mean")], "logits")
+    save_classifier(graph, path)
+
+
+def mobilenet_v2(path):
+    graph = Graph(52)
+    x, n_in = conv(graph, "image", "stem", 3, 32, 3, stride=2), 32
+    stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    for stage, (factor, width, n_blocks, first) in enumerate(stages):
+        for block in range(n_blocks):
+            name, stride = f"stage{stage}.{block}", first if block == 0 else 1
+            y, inner = x, factor * n_in
+            if factor > 1:
+                y = conv(graph, y, f"{name}.expand", n_in, inner, 1)
+            y = conv(graph, y, f"{name}.depthwise", inner, inner, 3, stride, groups=inner)
+            y = conv(graph, y, f"{name}.project", inner, width, 1, relu=False)
+            x = graph.node("Add", [x, y], name) if stride == 1 and n_in == width else y
+            n_in = width
+    classify(graph, conv(graph, x, "last", n_in, 1280, 1), 1280)
+    save_classifier(graph, path)
+
+
+def vgg16(path):
+    graph = Graph(61)
+    x, n_in = "image", 3
+    for stage, (width, n_layers) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]):
+        for layer in range(n_layers):
+            x, n_in = conv(graph, x, f"conv{stage}.{layer}", n_in, width, 3), width
+        x = max_pool(graph, x, f"pool{stage}", side=2)
+    x = graph.node("Flatten", [x], "flatten")
+    for nth, (n_in, n_out) in enumerate([(512 * 49, 4096), (4096, 4096)]):
+        x = graph.node("Relu", [gemm(graph, x, f"fc{nth}", n_in, n_out)], f"fc{nth}.relu")
+    gemm(graph, x, "logits", 4096, 1000)
+    save_classifier(graph, path)
 
 
 def resnet50(path):
@@ -96,8 +188,7 @@ def resnet50(path):
     x = graph.node("Flatten", [graph.node("GlobalAveragePool", [x], "mean")], "flatten")
     weights = graph.weights("fc.w", (1000, 2048), 2048)
     graph.node("Gemm", [x, weights, graph.zeros("fc.b", 1000)], "logits", transB=1)
-    image = ("image", TensorProto.FLOAT, ["N", 3, 224, 224])
-    graph.save(path, [image], [("logits", TensorProto.FLOAT, ["N", 1000])])
+    save_classifier(graph, path)
 
 
 def attention(graph, x, name, width, n_heads, length, causal):
@@ -187,7 +278,15 @@ def gpt2(path, length=128):
 
 
 def main():
-    shapes = {"resnet50": resnet50, "vit_b": vit_b, "gpt2": gpt2}
+    shapes = {
+        "resnet18": resnet18,
+        "resnet50": resnet50,
+        "squeezenet": squeezenet,
+        "mobilenet_v2": mobilenet_v2,
+        "vgg16": vgg16,
+        "vit_b": vit_b,
+        "gpt2": gpt2,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shapes", nargs="+", choices=shapes)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."))

@@ -9,7 +9,7 @@
 //! than the busiest tile has alone, so that a stream of inputs is not slowed.
 //! What does not fit so either is crammed: the first PE with room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{MappingError, Spot, Unrolling, WeightTile, counted, nest, pe_limit};
 use crate::entity::{Entity, LayerId, PeId, Table, WeightTileId};
@@ -147,12 +147,27 @@ struct Board<'a> {
     first_open: usize,
     /// Waves of the busiest tile.
     most_waves: u64,
+    /// PEs that hold nothing, of each core, where tiles are spread.
+    free: Vec<BTreeSet<usize>>,
+    /// Waves of each core that has such PEs, with its number.
+    cores: BTreeSet<(u64, usize)>,
+    core_waves: Vec<u64>,
 }
 
 impl<'a> Board<'a> {
     fn new(placer: &'a Placer<'a>, limit: u32) -> Self {
         let pe = placer.target.pe;
-        Self { placer, pe, limit, pes: Vec::new(), first_open: 0, most_waves: 0 }
+        Self {
+            placer,
+            pe,
+            limit,
+            pes: Vec::new(),
+            first_open: 0,
+            most_waves: 0,
+            free: Vec::new(),
+            cores: BTreeSet::new(),
+            core_waves: Vec::new(),
+        }
     }
 
     /// Places fixed tiles first, then free ones from the largest down; `None`
@@ -184,6 +199,7 @@ impl<'a> Board<'a> {
         });
         if let Strategy::Spread(n) = strategy {
             self.pes.resize_with(n as usize, Taken::default);
+            self.find_free();
         }
         for index in free {
             let Some((pe, input_line, output_line)) = self.choose(&placed[index], strategy) else {
@@ -201,6 +217,10 @@ impl<'a> Board<'a> {
     fn choose(&mut self, tile: &WeightTile, strategy: Strategy) -> Option<(usize, u32, u32)> {
         match strategy {
             Strategy::Spread(_) => {
+                // Nothing waits less than on a PE that holds nothing.
+                if let Some(&(_, core)) = self.cores.first() {
+                    return self.free[core].first().map(|&pe| (pe, 0, 0));
+                }
                 let mut by_wait: Vec<(u64, u64, usize)> = self
                     .pes
                     .iter()
@@ -220,6 +240,45 @@ impl<'a> Board<'a> {
                 .or_else(|| self.open(limit))
                 .or_else(|| self.with_room(tile, true)),
             Strategy::Cram(limit) => self.with_room(tile, true).or_else(|| self.open(limit)),
+        }
+    }
+
+    /// Which PEs hold nothing yet.
+    fn find_free(&mut self) {
+        let per_core = self.pes_per_core();
+        let n_cores = self.pes.len().div_ceil(per_core);
+        self.free = vec![BTreeSet::new(); n_cores];
+        self.core_waves = vec![0; n_cores];
+        for (index, pe) in self.pes.iter().enumerate() {
+            self.core_waves[index / per_core] += pe.waves;
+            if pe.areas.is_empty() {
+                self.free[index / per_core].insert(index);
+            }
+        }
+        let waves = self.core_waves.iter().enumerate();
+        let open = waves.filter(|(core, _)| !self.free[*core].is_empty());
+        self.cores = open.map(|(core, waves)| (*waves, core)).collect();
+    }
+
+    /// PEs that share a core's issue; without cores the chip is one, and its
+    /// PEs are filled in their order.
+    fn pes_per_core(&self) -> usize {
+        match self.placer.target.rates.pes_per_core {
+            0 | 1 => self.pes.len().max(1),
+            n => n as usize,
+        }
+    }
+
+    /// Notes waves of a PE that is no longer free.
+    fn work_on(&mut self, pe: usize, waves: u64) {
+        let core = pe / self.pes_per_core();
+        let Some(free) = self.free.get_mut(core) else { return };
+        free.remove(&pe);
+        let is_open = !free.is_empty();
+        self.cores.remove(&(self.core_waves[core], core));
+        self.core_waves[core] += waves;
+        if is_open {
+            self.cores.insert((self.core_waves[core], core));
         }
     }
 
@@ -311,6 +370,7 @@ impl<'a> Board<'a> {
         ));
         pe.waves += waves;
         pe.cells += tile.n_cells();
+        self.work_on(tile.pe.index(), waves);
     }
 
     /// The first place on a PE where the tile fits: at the left or beside a

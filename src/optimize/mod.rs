@@ -121,6 +121,9 @@ pub struct Filled {
     /// they come: the work
     /// of all PEs, dealt evenly to every PE of the chip.
     pub bound_ps: u64,
+    /// The same of issuing the waves alone, from all cores alike, where that
+    /// takes time.
+    pub issue_bound_ps: Option<u64>,
 }
 
 impl Filled {
@@ -169,14 +172,28 @@ pub fn fill(
             best = index;
         }
     }
-    let bound_ps = tried[0].tried.estimate.driven_ps.div_ceil(u64::from(n_pes.max(1)));
+    let none = &tried[0].tried.estimate;
+    let n_cores = n_pes.div_ceil(target.rates.pes_per_core.max(1)).max(1);
+    let issue_bound_ps = none.issue_ps.div_ceil(u64::from(n_cores));
+    let bound_ps = none.driven_ps.div_ceil(u64::from(n_pes.max(1))).max(issue_bound_ps);
     let summary = tried.iter().map(|candidate| candidate.tried.clone()).collect();
     let chosen = tried.swap_remove(best);
     let mapping = mapping::map(graph, target, &chosen.wanted)?;
     let replicas = chosen.replicas();
     let windows = mapping.unrolled.iter().map(|(&id, own)| (graph.layer(id).name.clone(), own));
     let windows = windows.map(|(name, own)| (name, own.window_text())).collect();
-    Ok(Filled { goal, mapping, replicas, windows, tried: summary, best, n_pes, bound_ps })
+    let tried = summary;
+    Ok(Filled {
+        goal,
+        mapping,
+        replicas,
+        windows,
+        tried,
+        best,
+        n_pes,
+        bound_ps,
+        issue_bound_ps: (issue_bound_ps > 0).then_some(issue_bound_ps),
+    })
 }
 
 /// Energy of one input in pJ by a target's costs.

@@ -10,8 +10,9 @@ use crate::mapping::{self, Mapping, MappingOptions};
 use crate::target::Target;
 use crate::timing::Resource;
 
-/// Placements that one search may try, tiles times PEs: placing takes about
-/// as long for each of these, and all of it some seconds.
+/// Placements that one search may try, tiles times PEs, of which no more than
+/// 128 count: placing takes about as long for each of these, and all of it some
+/// seconds.
 const WORK_MAX: u64 = 100_000_000;
 
 /// Steps that find nothing better before a climb ends.
@@ -75,9 +76,20 @@ struct Way {
     n_waves: u64,
     /// Time of one wave on the PE that takes longest for it.
     wave_ps: u64,
+    /// Time for which all tiles are driven, however many replicas share it.
+    work_ps: u64,
     /// Cells of one replica.
     n_cells: u64,
     n_tiles: u64,
+}
+
+/// By what one window is preferred to another that keeps the same pace: tiles
+/// take cells, and the time of their PEs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scarce {
+    Cells,
+    Time,
+    Both,
 }
 
 impl Way {
@@ -139,21 +151,27 @@ impl<'a> Search<'a> {
             // Loops drive the same cells once a step.
             let n_steps =
                 graph.crossbar_layers().filter(|(other, ..)| graph.matrix_of(*other) == id).count();
+            let n_slices = u64::from(mapping.slices.get(&id).copied().unwrap_or(1));
+            let work_ps = |nest, n_slices: u64| {
+                let cycles = unroll::cost(nest, target).array_cycles;
+                cycles.saturating_mul(n_slices * n_steps as u64).saturating_mul(plane_ps)
+            };
             let as_it_comes = Way {
                 window: options.windows.get(&layer.name).cloned(),
                 n_waves: nest.positions_per_input() as u64,
                 wave_ps: n_steps as u64 * slowest_position_ps(&mapping, id, target),
+                work_ps: work_ps(nest, n_slices),
                 n_cells,
                 n_tiles,
             };
             let mut ways = vec![as_it_comes];
             if is_open(&layer.name) && !unroll::is_shared(graph, id) {
-                let n_slices = u64::from(mapping.slices.get(&id).copied().unwrap_or(1));
-                let front = unroll::front(nest, target, |cost| cost.waves * cost.rounds);
+                let front = unroll::front(nest, target);
                 ways.extend(front.into_iter().skip(1).map(|Costed { window, cost }| Way {
                     window: Some(window),
                     n_waves: cost.waves,
                     wave_ps: cost.rounds.saturating_mul(plane_ps),
+                    work_ps: cost.array_cycles.saturating_mul(n_slices * plane_ps),
                     n_cells: cost.cells * n_slices,
                     n_tiles: cost.tiles * n_slices,
                 }));
@@ -163,7 +181,7 @@ impl<'a> Search<'a> {
         let one = Pick { way: 0, replicas: 1 };
         let picks = layers.iter().map(|layer| (layer.name.clone(), one)).collect();
         let tried = judge("none", &mapping, graph, target);
-        let busiest = busiest(&mapping, &tried, graph);
+        let busiest = busiest(&mapping, &tried, graph, target);
         let start = Candidate { picks, wanted: options.clone(), tried, busiest };
         Ok(Self { graph, target, goal, n_pes, layers, n_cells_fixed, n_tiles_fixed, start })
     }
@@ -190,11 +208,12 @@ impl<'a> Search<'a> {
         if n_cells > u64::from(self.n_pes) * self.target.pe.cells() {
             return None;
         }
-        let work = n_tiles.saturating_mul(u64::from(self.n_pes));
+        // Free PEs are found at once, so that a large chip takes no longer.
+        let work = n_tiles.saturating_mul(u64::from(self.n_pes.min(128)));
         *budget = budget.checked_sub(work)?;
         let mapping = mapping::map(self.graph, self.target, &wanted).ok()?;
         let tried = judge(method, &mapping, self.graph, self.target);
-        let busiest = busiest(&mapping, &tried, self.graph);
+        let busiest = busiest(&mapping, &tried, self.graph, self.target);
         Some(Candidate { picks, wanted, tried, busiest })
     }
 
@@ -228,8 +247,21 @@ impl<'a> Search<'a> {
 
     /// The fastest pace that fits, then single layers.
     pub(super) fn balanced(&self) -> Candidate {
-        let mut best = self.started("balanced");
+        let started = self.started("balanced");
         let mut budget = WORK_MAX;
+        let several = self.layers.iter().any(|layer| layer.ways.len() > 1);
+        let scarce: &[Scarce] = match several {
+            true => &[Scarce::Cells, Scarce::Time, Scarce::Both],
+            false => &[Scarce::Cells],
+        };
+        let paces = scarce.iter().map(|&scarce| self.paced(scarce, &started, &mut budget));
+        let best = paces.min_by_key(|candidate| candidate.score(self.goal));
+        self.climb(best.unwrap_or(started), &mut budget)
+    }
+
+    /// The fastest pace that fits.
+    fn paced(&self, scarce: Scarce, started: &Candidate, budget: &mut u64) -> Candidate {
+        let mut best = started.clone();
         let slowest = self.layers.iter().map(|layer| layer.ways[0].time_ps(1)).max();
         let (mut low, mut high) = (0, slowest.unwrap_or(0));
         // Each pace halves what is left between one that fits and one that
@@ -240,7 +272,7 @@ impl<'a> Search<'a> {
             }
             // First in great strides: the fastest pace is often a small part.
             let pace = if low == 0 { high / 2 } else { low + (high - low) / 2 };
-            match self.candidate("balanced", self.picks_for(pace), &mut budget) {
+            match self.candidate("balanced", self.picks_for(pace, scarce), budget) {
                 Some(next) => {
                     high = pace;
                     if next.score(self.goal) < best.score(self.goal) {
@@ -250,16 +282,27 @@ impl<'a> Search<'a> {
                 None => low = pace,
             }
         }
-        self.climb(best, &mut budget)
+        best
     }
 
-    /// What keeps every layer alone at a pace with the fewest cells.
-    fn picks_for(&self, pace_ps: u64) -> BTreeMap<String, Pick> {
+    /// What keeps every layer alone at a pace with the least of what is scarce.
+    fn picks_for(&self, pace_ps: u64, scarce: Scarce) -> BTreeMap<String, Pick> {
+        // Of a PE for as long as the pace, and of its cells.
+        let of_pe = |cells: u64, work_ps: u64| {
+            let cells = u128::from(cells) * u128::from(pace_ps.max(1));
+            let work = u128::from(work_ps) * u128::from(self.target.pe.cells());
+            match scarce {
+                Scarce::Cells => (cells, 0),
+                Scarce::Time => (work, cells),
+                Scarce::Both => (work + cells, 0),
+            }
+        };
         let of = |layer: &Replicable| {
             let picks = layer.ways.iter().enumerate().map(|(way, own)| {
                 let replicas = own.replicas_for(pace_ps);
                 let late = own.time_ps(replicas) > pace_ps.max(own.wave_ps);
-                ((late, u64::from(replicas) * own.n_cells), Pick { way, replicas })
+                let cells = u64::from(replicas) * own.n_cells;
+                ((late, of_pe(cells, own.work_ps)), Pick { way, replicas })
             });
             let pick = picks.min_by_key(|(cost, _)| *cost).map(|(_, pick)| pick);
             (layer.name.clone(), pick.unwrap_or(Pick { way: 0, replicas: 1 }))
@@ -277,7 +320,11 @@ impl<'a> Search<'a> {
             let mut n_failed = 0;
             let mut better = None;
             'layers: for name in &names {
-                for change in [Change::More, Change::Fewer] {
+                for change in [Change::More, Change::Fewer, Change::Leaner] {
+                    // A layer as it comes has no other window.
+                    if change == Change::Leaner && !self.has_windows(name) {
+                        continue;
+                    }
                     let next = self.changed(&best, name, change, "balanced", budget);
                     match next {
                         Some(next) if next.score(self.goal) < best.score(self.goal) => {
@@ -298,6 +345,10 @@ impl<'a> Search<'a> {
         }
     }
 
+    fn has_windows(&self, name: &str) -> bool {
+        self.layers.iter().any(|layer| layer.name == name && layer.ways.len() > 1)
+    }
+
     fn changed(
         &self,
         from: &Candidate,
@@ -311,6 +362,7 @@ impl<'a> Search<'a> {
         let next = match change {
             Change::More => more(layer, now)?,
             Change::Fewer => fewer(layer, now)?,
+            Change::Leaner => leaner(layer, now)?,
         };
         let mut picks = from.picks.clone();
         picks.insert(name.to_string(), next);
@@ -318,10 +370,11 @@ impl<'a> Search<'a> {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     More,
     Fewer,
+    Leaner,
 }
 
 /// One replica more; where there are several windows, what is sooner done with
@@ -344,6 +397,18 @@ fn more(layer: &Replicable, now: Pick) -> Option<Pick> {
     });
     let sooner = sooner.filter(|(ps, ..)| *ps < time_ps);
     sooner.min_by_key(|&(ps, cells, _)| (cells, ps)).map(|(.., pick)| pick)
+}
+
+/// A window that is no later and drives PEs for less time, with the fewest
+/// cells.
+fn leaner(layer: &Replicable, now: Pick) -> Option<Pick> {
+    let own = layer.ways.get(now.way)?;
+    let leaner = layer.ways.iter().enumerate().filter(|(_, way)| way.work_ps < own.work_ps);
+    let picks = leaner.map(|(nth, way)| {
+        let replicas = way.replicas_for(own.time_ps(now.replicas));
+        (u64::from(replicas) * way.n_cells, Pick { way: nth, replicas })
+    });
+    picks.min_by_key(|(cells, _)| *cells).map(|(_, pick)| pick)
 }
 
 /// One replica less; where there are several windows, what takes fewer cells
@@ -389,9 +454,12 @@ fn slowest_position_ps(mapping: &Mapping, layer: LayerId, target: &Target) -> u6
 }
 
 /// Names of the layers that the busiest resource works for.
-fn busiest(mapping: &Mapping, tried: &Tried, graph: &LayerGraph) -> Vec<String> {
+fn busiest(mapping: &Mapping, tried: &Tried, graph: &LayerGraph, target: &Target) -> Vec<String> {
+    let core = |pe: PeId| pe.0 / target.rates.pes_per_core.max(1);
     let on = |pe: PeId| match tried.estimate.bottleneck {
-        Some(Resource::Pe(own) | Resource::Link(own) | Resource::ShiftAndAdd(own)) => own == pe,
+        Some(Resource::Pe(own) | Resource::ShiftAndAdd(own)) => own == pe,
+        Some(Resource::Link(own)) => core(own) == core(pe),
+        Some(Resource::Issue(own)) => own == core(pe),
         _ => false,
     };
     let layers: BTreeSet<LayerId> =

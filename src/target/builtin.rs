@@ -1,11 +1,12 @@
 //! The targets that come with ohmc and go by name.
 
 /// Name and text of each, in the order in which they are listed.
-const BUILTIN: [(&str, &str); 7] = [
+const BUILTIN: [(&str, &str); 8] = [
     ("charge-macro", include_str!("../../targets/charge-macro.yaml")),
     ("hermes", include_str!("../../targets/hermes.yaml")),
     ("ideal", include_str!("../../targets/ideal.yaml")),
     ("isaac", include_str!("../../targets/isaac.yaml")),
+    ("pimcomp", include_str!("../../targets/pimcomp.yaml")),
     ("self-timed-macro", include_str!("../../targets/self-timed-macro.yaml")),
     ("yao2020-chip", include_str!("../../targets/yao2020-chip.yaml")),
     ("yao2020-macro", include_str!("../../targets/yao2020-macro.yaml")),

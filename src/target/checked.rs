@@ -319,6 +319,8 @@ impl From<&RatesSpec> for Rates {
         let unlimited = Self::default();
         Self {
             pes_per_adc_set: spec.pes_per_adc_set.unwrap_or(unlimited.pes_per_adc_set),
+            pes_per_core: spec.pes_per_core.unwrap_or(unlimited.pes_per_core),
+            issue_ns_per_wave: spec.issue_ns_per_wave.unwrap_or(0.0),
             multiplexer_ns_per_switch: spec.multiplexer_ns_per_switch.unwrap_or(0.0),
             shift_and_add_per_cycle: spec.shift_and_add_per_cycle,
             link_gb_per_s: spec.link_gb_per_s,

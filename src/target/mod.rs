@@ -344,12 +344,16 @@ pub struct Machine {
 pub struct Rates {
     /// Neighbouring PEs that take turns on one set of ADCs, at least 1.
     pub pes_per_adc_set: u32,
+    /// Neighbouring PEs that share a core's issue, link and memory, at least 1.
+    pub pes_per_core: u32,
+    /// Time for which a core issues a wave to one of its PEs, in ns.
+    pub issue_ns_per_wave: f64,
     /// Time to switch an ADC to other lines where a bit-plane takes more than
     /// one cycle to convert, in ns.
     pub multiplexer_ns_per_switch: f64,
     /// Conversions that the shift-and-add of one PE takes in a cycle.
     pub shift_and_add_per_cycle: Option<f64>,
-    /// What the link of one PE carries, in GB/s: codes in and sums out.
+    /// What the link of one PE, or core, carries, in GB/s: codes in and sums out.
     pub link_gb_per_s: Option<f64>,
     /// What the link of each chip but the first carries, in GB/s: codes in and
     /// sums out.
@@ -367,6 +371,8 @@ impl Default for Rates {
     fn default() -> Self {
         Self {
             pes_per_adc_set: 1,
+            pes_per_core: 1,
+            issue_ns_per_wave: 0.0,
             multiplexer_ns_per_switch: 0.0,
             shift_and_add_per_cycle: None,
             link_gb_per_s: None,

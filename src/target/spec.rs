@@ -300,6 +300,17 @@ pub(super) struct RatesSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub pes_per_adc_set: Option<u32>,
+    /// Neighbouring PEs that make a core: they share its issue and its link,
+    /// behind which it has a memory of its own, so that codes come from the
+    /// buffer once and not for every wave; 1 makes no cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub pes_per_core: Option<u32>,
+    /// Time for which a core issues a wave to one of its PEs before it can issue
+    /// the next, in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub issue_ns_per_wave: Option<f64>,
     /// Time to switch an ADC to other lines where a bit-plane takes more than
     /// one cycle to convert, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -309,8 +320,8 @@ pub(super) struct RatesSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-3, max = 1e9))]
     pub shift_and_add_per_cycle: Option<f64>,
-    /// What the link of one PE carries, input codes in and sums out together,
-    /// in gigabytes a second.
+    /// What the link of one PE, or of a core, carries, input codes in and sums
+    /// out together, in gigabytes a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-6, max = 1e9))]
     pub link_gb_per_s: Option<f64>,

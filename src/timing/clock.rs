@@ -48,6 +48,35 @@ impl Clock {
         Some(up(n as f64 / per_cycle * self.cycle_ps as f64))
     }
 
+    /// Issuing so many waves to one PE: the core, and how long; `None` where
+    /// that takes no time.
+    pub(super) fn issue(&self, pe: PeId, n_positions: u64) -> Option<(Resource, u64)> {
+        let wave_ps = rounded(self.rates.issue_ns_per_wave * PS_PER_NS);
+        let core = pe.0 / self.rates.pes_per_core.max(1);
+        (wave_ps > 0).then(|| (Resource::Issue(core), n_positions.saturating_mul(wave_ps)))
+    }
+
+    /// The link that a PE's codes and sums take: its own, or its core's.
+    pub(super) fn link_of(&self, pe: PeId) -> Resource {
+        let per_core = self.rates.pes_per_core.max(1);
+        Resource::Link(PeId(pe.0 / per_core * per_core))
+    }
+
+    /// Codes that are fetched from the buffer: for every wave; or to the memory
+    /// of a core once, as the share of the input tensor that the lines and the
+    /// positions are.
+    pub(super) fn fetched_bits(&self, drive: &Drive, work: &CrossbarWork, n_positions: u64) -> u64 {
+        let codes = Self::code_bits(drive, work.bits, n_positions);
+        if self.rates.pes_per_core <= 1 {
+            return codes;
+        }
+        let n_lines = (work.nest.n_groups() * work.nest.n_rows()).max(1) as u128;
+        let whole = u128::from(work.n_values) * u128::from(work.bits);
+        let part = whole * u128::from(drive.n_lines) * u128::from(n_positions);
+        let part = part.div_ceil(n_lines * u128::from(work.n_positions.max(1)));
+        codes.min(u64::try_from(part).unwrap_or(u64::MAX))
+    }
+
     /// Codes on their way to a PE's lines, every position's anew.
     pub(super) fn code_bits(drive: &Drive, bits: u8, n_positions: u64) -> u64 {
         n_positions.saturating_mul(drive.n_lines).saturating_mul(bits.into())

@@ -37,6 +37,8 @@ pub struct Estimate {
     pub bottleneck: Option<Resource>,
     /// Work of all PEs for one input.
     pub driven_ps: u64,
+    /// Of all cores that issue waves.
+    pub issue_ps: u64,
     /// Cycles of all PEs for one input.
     pub pe_cycles: u64,
     /// Conversions for one input.
@@ -87,6 +89,7 @@ pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
     let interval_ps = most.map_or(0, |(_, &ps)| ps);
     let bottleneck = most.map(|(&resource, _)| resource);
     let of_pes = busy.iter().filter(|(resource, _)| matches!(resource, Resource::Pe(_)));
+    let of_cores = busy.iter().filter(|(resource, _)| matches!(resource, Resource::Issue(_)));
     let drives = network.nodes.iter().flat_map(|node| match &node.work {
         NodeWork::Crossbar(work) => &work.drives[..],
         NodeWork::Digital { .. } => &[],
@@ -96,6 +99,7 @@ pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
         interval_ps,
         bottleneck,
         driven_ps: of_pes.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
+        issue_ps: of_cores.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
         pe_cycles: drives.clone().map(|d| d.busy_ps(length(&d.positions), 1)).sum(),
         conversions: drives.map(|d| d.conversions(length(&d.positions))).sum(),
     }
@@ -126,7 +130,7 @@ fn crossbar(
     };
     let mut own: BTreeMap<Resource, u64> = BTreeMap::new();
     for drive in &work.drives {
-        for (resource, ps) in times(clock, drive, work.bits, length(&drive.positions)) {
+        for (resource, ps) in times(clock, drive, work, length(&drive.positions)) {
             *own.entry(resource).or_default() += ps;
         }
     }
@@ -140,8 +144,9 @@ fn crossbar(
         let of = own.iter().filter(|(resource, _)| part(resource)).map(|(_, &ps)| ps);
         of.max().unwrap_or(0)
     };
-    let stages: [fn(&Resource) -> bool; 6] = [
+    let stages: [fn(&Resource) -> bool; 7] = [
         |r| matches!(r, Resource::Pe(_) | Resource::Adcs(_)),
+        |r| matches!(r, Resource::Issue(_)),
         |r| matches!(r, Resource::ShiftAndAdd(_)),
         |r| matches!(r, Resource::Link(_)),
         |r| matches!(r, Resource::ChipLink(_)),
@@ -178,10 +183,10 @@ fn crossbar(
 fn times(
     clock: &Clock,
     drive: &Drive,
-    bits: u8,
+    work: &CrossbarWork,
     n_positions: u64,
 ) -> impl Iterator<Item = (Resource, u64)> {
-    let codes = Clock::code_bits(drive, bits, n_positions);
+    let codes = Clock::code_bits(drive, work.bits, n_positions);
     let sums = clock.sum_bits(drive, n_positions);
     let driven = clock.drive_ps(drive, n_positions);
     let link = clock.link_ps(codes).unwrap_or(0) + clock.link_ps(sums).unwrap_or(0);
@@ -189,10 +194,14 @@ fn times(
     let mut times = vec![
         (Resource::Pe(drive.pe), driven),
         (Resource::ShiftAndAdd(drive.pe), clock.shift_and_add_ps(drive, n_positions).unwrap_or(0)),
-        (Resource::Link(drive.pe), link),
-        (Resource::Buffer, clock.buffer_ps(codes).unwrap_or(0)),
+        (clock.link_of(drive.pe), link),
+        (
+            Resource::Buffer,
+            clock.buffer_ps(clock.fetched_bits(drive, work, n_positions)).unwrap_or(0),
+        ),
     ];
     times.extend(clock.chip_link(drive.pe, codes + sums));
+    times.extend(clock.issue(drive.pe, n_positions));
     if set > 1 {
         times.push((Resource::Adcs(drive.pe.0 / set), driven));
     }

@@ -34,6 +34,7 @@ pub(super) enum Task {
     Encode,
     FetchCodes,
     SendCodes,
+    Issue,
     Waves,
     ShiftAndAdd,
     SendSums,
@@ -111,8 +112,10 @@ fn n_jobs(network: &Network<'_>, clock: &Clock, rows_at_once: u64) -> u64 {
     let rates = &clock.rates;
     let link = [rates.link_gb_per_s, rates.chip_link_gb_per_s];
     let limited = [link[0], link[0], link[1], link[1], rates.buffer_gb_per_s];
-    let stages =
-        1 + limited.iter().flatten().count() + usize::from(rates.shift_and_add_per_cycle.is_some());
+    let stages = 1
+        + limited.iter().flatten().count()
+        + usize::from(rates.shift_and_add_per_cycle.is_some())
+        + usize::from(rates.issue_ns_per_wave > 0.0);
     let jobs = |node: &Node| match &node.work {
         NodeWork::Crossbar(work) => {
             let n_rows = n_granules(work, rows_at_once);
@@ -195,7 +198,7 @@ impl Builder<'_> {
             for drive in &work.drives {
                 let n = overlap(&drive.positions, &positions);
                 if n > 0 {
-                    summed.push(self.drive((index, row), drive, work.bits, n, coded));
+                    summed.push(self.drive((index, row), drive, work, n, coded));
                 }
             }
             let operations = Clock::sum_operations(work, n_positions);
@@ -235,14 +238,24 @@ impl Builder<'_> {
     }
 
     /// A row of positions through a group of tiles; gives its last job.
-    fn drive(&mut self, at: (u32, u32), drive: &Drive, bits: u8, n: u64, coded: u32) -> u32 {
+    fn drive(
+        &mut self,
+        at: (u32, u32),
+        drive: &Drive,
+        work: &CrossbarWork,
+        n: u64,
+        coded: u32,
+    ) -> u32 {
         let clock = self.clock;
         let pe = drive.pe;
-        let codes = Clock::code_bits(drive, bits, n);
-        let (buffer, link) = (Some(Resource::Buffer), Some(Resource::Link(pe)));
-        let fetched = self.limited(buffer, clock.buffer_ps(codes), Task::FetchCodes, at, coded);
+        let codes = Clock::code_bits(drive, work.bits, n);
+        let (buffer, link) = (Some(Resource::Buffer), Some(clock.link_of(pe)));
+        let fetched_ps = clock.buffer_ps(clock.fetched_bits(drive, work, n));
+        let fetched = self.limited(buffer, fetched_ps, Task::FetchCodes, at, coded);
         let crossed = self.between_chips(pe, codes, Task::SendCodes, at, fetched);
         let sent = self.limited(link, clock.link_ps(codes), Task::SendCodes, at, crossed);
+        let (core, issue_ps) = clock.issue(pe, n).unzip();
+        let sent = self.limited(core, issue_ps, Task::Issue, at, sent);
         let own = self.resource(Resource::Pe(pe));
         let set = clock.rates.pes_per_adc_set;
         let (resource, also) = match set {

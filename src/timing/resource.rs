@@ -11,11 +11,13 @@ pub enum Resource {
     Pe(PeId),
     /// ADCs that several PEs take turns on, by number.
     Adcs(u32),
+    /// Issue of a core, by number.
+    Issue(u32),
     /// Multiplexers of a PE, part of the time for which it is driven.
     Multiplexers(PeId),
     /// Shift-and-add of a PE.
     ShiftAndAdd(PeId),
-    /// Link between a PE and the rest of the chip.
+    /// Link between a PE, or a core by its first PE, and the rest of the chip.
     Link(PeId),
     /// Link between a chip and the first one, by the chip's number.
     ChipLink(u32),
@@ -31,6 +33,7 @@ impl Resource {
         match self {
             Self::Pe(_) => "PEs",
             Self::Adcs(_) => "ADC sets",
+            Self::Issue(_) => "cores",
             Self::Multiplexers(_) => "multiplexers",
             Self::ShiftAndAdd(_) => "shift-and-add",
             Self::Link(_) => "links",
@@ -44,7 +47,7 @@ impl Resource {
     pub fn number(self) -> u32 {
         match self {
             Self::Pe(pe) | Self::Multiplexers(pe) | Self::ShiftAndAdd(pe) | Self::Link(pe) => pe.0,
-            Self::Adcs(n) | Self::ChipLink(n) => n,
+            Self::Adcs(n) | Self::Issue(n) | Self::ChipLink(n) => n,
             Self::Buffer | Self::Digital => 0,
         }
     }
@@ -55,6 +58,7 @@ impl fmt::Display for Resource {
         match self {
             Self::Pe(pe) => write!(f, "{pe}"),
             Self::Adcs(n) => write!(f, "ADC set {n}"),
+            Self::Issue(n) => write!(f, "issue of core {n}"),
             Self::Multiplexers(pe) => write!(f, "multiplexers of {pe}"),
             Self::ShiftAndAdd(pe) => write!(f, "shift-and-add of {pe}"),
             Self::Link(pe) => write!(f, "link of {pe}"),

@@ -25,6 +25,7 @@ fn process(resource: Resource) -> u32 {
         Resource::Buffer => 6,
         Resource::Digital => 7,
         Resource::ChipLink(_) => 8,
+        Resource::Issue(_) => 9,
     }
 }
 
@@ -34,6 +35,7 @@ fn verb(task: Task) -> &'static str {
         Task::Encode => "encode",
         Task::FetchCodes => "fetch codes",
         Task::SendCodes => "send codes",
+        Task::Issue => "issue",
         Task::Waves => "waves",
         Task::ShiftAndAdd => "shift and add",
         Task::SendSums => "send sums",

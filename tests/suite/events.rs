@@ -105,6 +105,39 @@ fn replicas_work_on_their_parts_at_the_same_time() {
 }
 
 #[test]
+fn a_window_hands_on_as_many_rows_as_it_makes() {
+    let model = Onnx::new(3).input("x", &batched(None, &[2, 6, 6]));
+    let model = Conv::new(2, 4, &[3, 3]).add_to(model, "first", "x");
+    let model = Conv::new(4, 4, &[3, 3]).add_to(model, "second", "first").output("second");
+    let model = pipeline::read(model.bytes()).unwrap();
+    let inputs = pipeline::inputs(&model, 1, 0.0, 1.0, 5);
+    let windows = [("first".to_string(), vec![1, 2, 2])].into();
+    let mapping = MappingOptions { windows, ..Default::default() };
+    let options = CompileOptions { mapping, ..Default::default() };
+    let target = pipeline::target("ideal", &["chip.pes=2".to_string()]);
+    let case = Case::new(model, target, &options, inputs).unwrap();
+    // Two rows of two waves, each row two of the output; both are needed.
+    assert_eq!(time(&case, 1).latency_ps, (32 + 32) * CYCLE_PS);
+    assert_eq!(time(&case, 4).interval_ps, 32.0 * CYCLE_PS as f64);
+}
+
+#[test]
+fn cores_issue_one_wave_at_a_time_and_fetch_codes_once() {
+    let core = ["chip.pes=1", "rates.pes_per_core=2"];
+    let timing = single(&[&core[..], &["rates.issue_ns_per_wave=100"]].concat());
+    assert_eq!(busy(&timing, Resource::Issue(0)), 16 * 100 * NS);
+    // The waves of the first row are issued, then no PE waits for any.
+    assert_eq!(timing.latency_ps, 4 * 100 * NS + 4 * 32 * CYCLE_PS);
+    // A byte a ns: 72 values in, 64 results out; 18 codes of 16 positions where
+    // every wave fetches its own.
+    let buffer = ["rates.buffer_gb_per_s=1"];
+    let timing = single(&[&core[..], &buffer].concat());
+    assert_eq!(busy(&timing, Resource::Buffer), (72 + 64) * NS);
+    let timing = single(&[&core[..1], &buffer].concat());
+    assert_eq!(busy(&timing, Resource::Buffer), (16 * 18 + 64) * NS);
+}
+
+#[test]
 fn pes_that_share_adcs_take_turns() {
     let own = chain(&["chip.pes=2", "rates.pes_per_adc_set=1"], &[]);
     assert_eq!(time(&own, 4).interval_ps, 128.0 * CYCLE_PS as f64);

@@ -162,22 +162,35 @@ pub fn best(nest: &LoopNest, target: &Target) -> Option<Costed> {
         .min_by_key(|costed| (costed.cost.array_cycles, costed.cost.cells))
 }
 
-/// Windows of which none takes fewer cells and no more of what `time` counts,
-/// by cells: what any choice comes down to.
-pub(crate) fn front(
-    nest: &LoopNest,
-    target: &Target,
-    time: impl Fn(&UnrollCost) -> u64,
-) -> Vec<Costed> {
+/// Windows of which none is better than another in everything: cells, time of
+/// one replica, time of all tiles together. By cells, the layer by itself first.
+pub(crate) fn front(nest: &LoopNest, target: &Target) -> Vec<Costed> {
     let mut all = windows(nest, target);
-    all.sort_by_key(|costed| (costed.cost.cells, time(&costed.cost), costed.cost.waves));
+    let key = |cost: &UnrollCost| (cost.cells, cost.waves * cost.rounds, cost.array_cycles);
+    all.sort_by_key(|costed| key(&costed.cost));
     let mut front: Vec<Costed> = Vec::new();
     for costed in all {
-        if front.last().is_none_or(|last| time(&costed.cost) < time(&last.cost)) {
+        let (_, time, work) = key(&costed.cost);
+        let is_better = |other: &Costed| {
+            let (_, other_time, other_work) = key(&other.cost);
+            other_time <= time && other_work <= work
+        };
+        if !front.iter().any(is_better) {
             front.push(costed);
         }
     }
     front
+}
+
+/// Of these, windows of ever fewer array cycles.
+fn by_work(nest: &LoopNest, target: &Target) -> Vec<Costed> {
+    let mut least = u64::MAX;
+    let fewer = |costed: &Costed| {
+        let is_fewer = costed.cost.array_cycles < least;
+        least = least.min(costed.cost.array_cycles);
+        is_fewer
+    };
+    front(nest, target).into_iter().filter(fewer).collect()
 }
 
 /// What is said of how layers are unrolled: for all, and by name.
@@ -261,7 +274,7 @@ pub fn choose(
                 windows.extend(best(nest, target).map(|costed| (name, costed.window)));
             }
             Choice::Auto if !shared => {
-                let front = front(nest, target, |cost| cost.array_cycles);
+                let front = by_work(nest, target);
                 cells += front.first().map_or(0, |costed| costed.cost.cells);
                 open.push(Open { name, front, chosen: 0 });
             }
@@ -457,7 +470,7 @@ mod tests {
     #[test]
     fn a_front_has_nothing_that_another_is_better_than() {
         let (nest, target) = (conv(28, 3, [8, 12]), square(64));
-        let front = front(&nest, &target, |cost| cost.array_cycles);
+        let front = by_work(&nest, &target);
         assert_eq!(front[0].window, [1, 1, 1]);
         for two in front.windows(2) {
             assert!(two[0].cost.cells < two[1].cost.cells);

@@ -18,6 +18,7 @@ fn every_built_in_target_goes_by_its_own_name() {
             "hermes",
             "ideal",
             "isaac",
+            "pimcomp",
             "self-timed-macro",
             "yao2020-chip",
             "yao2020-macro"

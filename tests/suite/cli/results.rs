@@ -181,6 +181,7 @@ fn targets_and_completions_are_listed() {
             "hermes",
             "ideal",
             "isaac",
+            "pimcomp",
             "self-timed-macro",
             "yao2020-chip",
             "yao2020-macro"
