@@ -266,7 +266,7 @@ fn keys_that_contradict_each_other() {
         &["pe.inputs=513", "cell.levels=4096"],
         &[
             "error: `readout.adc_bits: as-needed` would need 23 bits, 22 are the most",
-            "  --> prototype.yaml:37:13: `readout.adc_bits`",
+            "  --> prototype.yaml:38:13: `readout.adc_bits`",
             "  --> --set pe.inputs",
             "  --> --set cell.levels",
             "  = note: 513 inputs add up currents of 4096 levels each",
@@ -296,7 +296,7 @@ fn costs_without_energy() {
         &given,
         &[
             "error: the energies in `costs` are all zero",
-            "  --> prototype.yaml:101:1: `costs`",
+            "  --> prototype.yaml:103:1: `costs`",
             "  = help: give the energies, or leave `costs` out where they are not known",
         ],
     );
