@@ -17,7 +17,7 @@
 //! | [`graph`] | | what is computed, its order, its verifier | `--emit graph` |
 //! | [`quantize`] | [`Calibration`], weights | levels, scales, input codes | `--emit graph` |
 //! | [`refine`] | those, the calibration's inputs | the same, rounded by what errors do together | `--emit graph` |
-//! | [`mapping`] | matrices | [`mapping::Mapping`]: where each weight sits | `--emit mapping` |
+//! | [`mapping`] | matrices | [`mapping::Mapping`]: how many positions a wave makes, where each weight sits | `--emit mapping` |
 //! | [`optimize`] | graph, target | the same, with replicas that fill the chip | `--emit mapping` |
 //! | [`schedule`] | mapping, integers | [`ExecutionPlan`]: when each PE is driven, converted, accumulated | `--emit plan` |
 //! | [`timing`] | plan, target | latency, throughput, what they wait for | `ohmc report` |
@@ -80,7 +80,7 @@
 //! | weight tile | the piece of a layer's matrix that sits in one place of one PE |
 //! | pair | the two cells, or the two output lines, of a signed weight |
 //! | plane | one bit of all inputs of a wave |
-//! | wave | one output position driven through a tile |
+//! | wave | one output position, or a window of them, driven through a tile |
 //! | conversion | one ADC reading of one line or pair |
 //! | digital stage | what runs beside the arrays: pooling, activation, sums, anything else |
 //! | level, code | the integer of a weight, of an input |

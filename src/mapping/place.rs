@@ -152,7 +152,14 @@ struct Board<'a> {
     /// Waves of each core that has such PEs, with its number.
     cores: BTreeSet<(u64, usize)>,
     core_waves: Vec<u64>,
+    /// The core of the last tile, and the inputs that it takes.
+    last: Option<(Inputs, usize)>,
+    /// Whether the tile that is placed joins it there, and is issued with it.
+    joins: bool,
 }
+
+/// Layer, replica, first group and first row of a tile.
+type Inputs = (LayerId, u32, u32, u32);
 
 impl<'a> Board<'a> {
     fn new(placer: &'a Placer<'a>, limit: u32) -> Self {
@@ -167,6 +174,8 @@ impl<'a> Board<'a> {
             free: Vec::new(),
             cores: BTreeSet::new(),
             core_waves: Vec::new(),
+            last: None,
+            joins: false,
         }
     }
 
@@ -219,6 +228,14 @@ impl<'a> Board<'a> {
             Strategy::Spread(_) => {
                 // Nothing waits less than on a PE that holds nothing.
                 if let Some(&(_, core)) = self.cores.first() {
+                    // Tiles that take the same inputs belong to one core, which
+                    // then issues and fetches them once.
+                    let inputs = (tile.layer, tile.replica, tile.groups.start, tile.rows.start);
+                    let beside = self.last.filter(|last| last.0 == inputs).map(|last| last.1);
+                    let beside = beside.filter(|&core| !self.free[core].is_empty());
+                    self.joins = beside.is_some();
+                    let core = beside.unwrap_or(core);
+                    self.last = Some((inputs, core));
                     return self.free[core].first().map(|&pe| (pe, 0, 0));
                 }
                 let mut by_wait: Vec<(u64, u64, usize)> = self
@@ -370,7 +387,7 @@ impl<'a> Board<'a> {
         ));
         pe.waves += waves;
         pe.cells += tile.n_cells();
-        self.work_on(tile.pe.index(), waves);
+        self.work_on(tile.pe.index(), if self.joins { 0 } else { waves });
     }
 
     /// The first place on a PE where the tile fits: at the left or beside a

@@ -346,7 +346,8 @@ pub struct Rates {
     pub pes_per_adc_set: u32,
     /// Neighbouring PEs that share a core's issue, link and memory, at least 1.
     pub pes_per_core: u32,
-    /// Time for which a core issues a wave to one of its PEs, in ns.
+    /// Time for which a core issues a wave to those of its PEs that take the
+    /// same inputs, in ns.
     pub issue_ns_per_wave: f64,
     /// Time to switch an ADC to other lines where a bit-plane takes more than
     /// one cycle to convert, in ns.

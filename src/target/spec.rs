@@ -306,8 +306,8 @@ pub(super) struct RatesSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub pes_per_core: Option<u32>,
-    /// Time for which a core issues a wave to one of its PEs before it can issue
-    /// the next, in nanoseconds.
+    /// Time for which a core issues a wave, to all of its PEs that take the same
+    /// inputs, before it can issue the next, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1e9))]
     pub issue_ns_per_wave: Option<f64>,

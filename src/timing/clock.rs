@@ -48,11 +48,12 @@ impl Clock {
         Some(up(n as f64 / per_cycle * self.cycle_ps as f64))
     }
 
-    /// Issuing so many waves to one PE: the core, and how long; `None` where
-    /// that takes no time.
-    pub(super) fn issue(&self, pe: PeId, n_positions: u64) -> Option<(Resource, u64)> {
+    /// Issuing so many waves to the PEs of a core that take the same inputs:
+    /// the core, and how long; `None` where that takes no time.
+    pub(super) fn issue(&self, drive: &Drive, n_positions: u64) -> Option<(Resource, u64)> {
         let wave_ps = rounded(self.rates.issue_ns_per_wave * PS_PER_NS);
-        let core = pe.0 / self.rates.pes_per_core.max(1);
+        let wave_ps = if drive.is_first_of_core { wave_ps } else { 0 };
+        let core = drive.pe.0 / self.rates.pes_per_core.max(1);
         (wave_ps > 0).then(|| (Resource::Issue(core), n_positions.saturating_mul(wave_ps)))
     }
 
@@ -69,6 +70,9 @@ impl Clock {
         let codes = Self::code_bits(drive, work.bits, n_positions);
         if self.rates.pes_per_core <= 1 {
             return codes;
+        }
+        if !drive.is_first_of_core {
+            return 0;
         }
         let n_lines = (work.nest.n_groups() * work.nest.n_rows()).max(1) as u128;
         let whole = u128::from(work.n_values) * u128::from(work.bits);

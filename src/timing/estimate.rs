@@ -201,7 +201,7 @@ fn times(
         ),
     ];
     times.extend(clock.chip_link(drive.pe, codes + sums));
-    times.extend(clock.issue(drive.pe, n_positions));
+    times.extend(clock.issue(drive, n_positions));
     if set > 1 {
         times.push((Resource::Adcs(drive.pe.0 / set), driven));
     }

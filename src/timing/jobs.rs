@@ -254,7 +254,7 @@ impl Builder<'_> {
         let fetched = self.limited(buffer, fetched_ps, Task::FetchCodes, at, coded);
         let crossed = self.between_chips(pe, codes, Task::SendCodes, at, fetched);
         let sent = self.limited(link, clock.link_ps(codes), Task::SendCodes, at, crossed);
-        let (core, issue_ps) = clock.issue(pe, n).unzip();
+        let (core, issue_ps) = clock.issue(drive, n).unzip();
         let sent = self.limited(core, issue_ps, Task::Issue, at, sent);
         let own = self.resource(Resource::Pe(pe));
         let set = clock.rates.pes_per_adc_set;

@@ -115,7 +115,7 @@ impl Timing {
         target: &Target,
         options: TimingOptions,
     ) -> Self {
-        let network = Network::of_plan(plan, graph);
+        let network = Network::of_plan(plan, graph, target);
         let timing = Self::of(&network, &Clock::new(plan.cycle_ns, target), options);
         match plan.n_passes {
             1 => timing,
@@ -179,7 +179,7 @@ impl Timing {
 
 /// The closed form for a plan.
 pub fn estimate_plan(plan: &ExecutionPlan, graph: &LayerGraph, target: &Target) -> Estimate {
-    let network = Network::of_plan(plan, graph);
+    let network = Network::of_plan(plan, graph, target);
     estimate::estimate(&network, &Clock::new(plan.cycle_ns, target))
 }
 
@@ -198,7 +198,7 @@ pub fn trace(
     (n_inputs, in_flight): (u32, u32),
     title: &str,
 ) -> String {
-    let network = Network::of_plan(plan, graph);
+    let network = Network::of_plan(plan, graph, target);
     let jobs = Jobs::new(&network, &Clock::new(plan.cycle_ns, target));
     let stream = Stream { n_inputs, in_flight, trace: true };
     let run = simulate(&jobs, network.nodes.len(), stream);

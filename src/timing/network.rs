@@ -4,7 +4,7 @@
 //! It is read from a plan, or from a mapping alone, which is how mappings are
 //! compared before a plan is made of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::entity::{LayerId, PeId, StepId, TensorId};
@@ -61,6 +61,9 @@ pub(crate) struct Drive {
     pub pe: PeId,
     /// The step of waves that it is; a mapping has none yet.
     pub step: Option<StepId>,
+    /// The first of those that a core drives with the same inputs: it is issued
+    /// for all of them, and what it fetches is there for all.
+    pub is_first_of_core: bool,
     pub positions: Range<u64>,
     pub n_lines: u64,
     pub n_pairs: u64,
@@ -103,7 +106,8 @@ fn part(whole: u64, (n, of): (u64, u64)) -> u64 {
 
 impl<'a> Network<'a> {
     /// The work that a plan's steps are.
-    pub(crate) fn of_plan(plan: &ExecutionPlan, graph: &'a LayerGraph) -> Self {
+    pub(crate) fn of_plan(plan: &ExecutionPlan, graph: &'a LayerGraph, target: &Target) -> Self {
+        let mut seen = BTreeSet::new();
         let mut drives: BTreeMap<LayerId, Vec<Drive>> = BTreeMap::new();
         let mut nodes = Vec::new();
         for (id, step) in plan.steps.iter() {
@@ -117,9 +121,12 @@ impl<'a> Network<'a> {
                     let places: Vec<&WeightTile> = places.map(|tile| &tile.place).collect();
                     let Some(first) = places.first() else { continue };
                     let effort = plan.effort(&step.kind);
+                    let key = (*layer, first.replica, first.groups.start, first.rows.start);
+                    let core = first.pe.0 / target.rates.pes_per_core.max(1);
                     drives.entry(*layer).or_default().push(Drive {
                         pe: first.pe,
                         step: Some(id),
+                        is_first_of_core: seen.insert((key, core)),
                         positions: positions.start.into()..positions.end.into(),
                         n_lines: first.n_inputs().into(),
                         n_pairs: places.iter().map(|place| u64::from(place.n_pairs())).sum(),
@@ -185,6 +192,7 @@ fn drives_of(
         let drive = groups.entry(key).or_insert_with(|| Drive {
             pe: tile.pe,
             step: None,
+            is_first_of_core: false,
             positions: bound(replica)..bound(replica + 1),
             n_lines: tile.n_inputs().into(),
             n_pairs: 0,
@@ -199,7 +207,10 @@ fn drives_of(
         drive.n_pairs += u64::from(tile.n_pairs());
     }
     let per_cycle = u64::from(target.readout.lines_converted_per_cycle().max(1));
-    for drive in groups.values_mut() {
+    let mut seen = BTreeSet::new();
+    for (&(replica, pe, _, first_group, first_row), drive) in &mut groups {
+        let core = pe.0 / target.rates.pes_per_core.max(1);
+        drive.is_first_of_core = seen.insert((replica, first_group, first_row, core));
         drive.n_conversions = match target.readout.subtract {
             Subtract::BeforeConversion => drive.n_pairs,
             Subtract::AfterConversion => 2 * drive.n_pairs,
