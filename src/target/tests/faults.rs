@@ -188,7 +188,7 @@ fn values_of_the_wrong_type_or_outside_their_limits_all_at_once() {
             "error: `readout.adc_bits` must be a whole number from 1 to 22, or `as-needed`, \
              found `99`",
             "  --> prototype.yaml:15:13: `readout.adc_bits`",
-            "error: `readout.adc_range` must be `full-scale`, `calibrated` or `one-level`, \
+            "error: `readout.adc_range` must be `full-scale`, `calibrated`, `calibrated-by-plane` or `one-level`, \
              found `calibrate`",
             "  --> prototype.yaml:16:14: `readout.adc_range`",
             "  = help: did you mean `calibrated`?",
