@@ -23,7 +23,7 @@ pub fn self_timed<'a>(
     target: &Target,
     inputs: impl Iterator<Item = &'a BTreeMap<StepId, Vec<u64>>>,
 ) -> Vec<u64> {
-    let network = Network::of_plan(plan, graph);
+    let network = Network::of_plan(plan, graph, target);
     let mut jobs = Jobs::new(&network, &Clock::new(plan.cycle_ns, target));
     let waves = jobs.waves.clone();
     let one = Stream { n_inputs: 1, in_flight: 1, trace: false };
