@@ -38,6 +38,13 @@ pub fn text(filled: &Filled) -> String {
             times(none.estimate.interval_ps, filled.bound_ps),
         );
     }
+    if let Some(bound_ps) = filled.issue_bound_ps {
+        text += &format!(
+            "  issue         no sooner than every {:.1} us, if waves were issued without a pause by\n\
+             \u{20}               all cores alike and nothing else took time\n",
+            us(bound_ps)
+        );
+    }
     text + &copies(filled)
 }
 
@@ -78,6 +85,7 @@ pub fn json(filled: &Filled) -> Value {
         "goal": filled.goal.to_string(),
         "best": filled.tried.get(filled.best).map(|tried| tried.method),
         "bound_interval_us": us(filled.bound_ps),
+        "issue_bound_interval_us": filled.issue_bound_ps.map(us),
         "methods": filled.tried.iter().map(method).collect::<Vec<_>>(),
         "replicas": filled.replicas,
         "windows": filled.windows,
