@@ -87,6 +87,9 @@ fn stage_fault(plan: &ExecutionPlan, (id, layer): (LayerId, &PlanLayer)) -> Opti
     if shared || layer.n_slices() > 1 || layer.n_replicas > 1 {
         return Some("it compares sums that others have a part in");
     }
+    if layer.unrolled.is_some() {
+        return Some("it compares sums of several positions a wave");
+    }
     if !own.all(|tile| tile.place.rows == whole) {
         return Some("it compares sums of several tiles");
     }
