@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::cell_spec::RecipeSpec;
 use super::conversion_spec::AnalogStageSpec;
 use super::document::{Content, Node, plain_scalar};
-use super::fault::{Fault, FaultKind, KeyPath, Origin, shown};
+use super::fault::{Fault, FaultKind, KeyPath, Origin, is_line_separator, shown};
 use super::schema::{Rules, expectation, word_for};
 use super::spec::{
     AdcBitsSpec, AdcRangeSpec, AsNeeded, ChipsSpec, ConductanceMaxSpec, MACHINES_MAX, PesSpec,
@@ -38,7 +38,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(Rules::new);
 pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
     check_schema(root, json, faults);
     let mut laws = Laws { root, json, faults };
-    laws.names();
+    laws.texts();
     laws.window();
     laws.wires();
     laws.conversion();
@@ -147,18 +147,26 @@ struct Laws<'a> {
 }
 
 impl Laws<'_> {
-    /// Names go into messages and listings as they are.
-    fn names(&mut self) {
+    /// Names go into messages and listings as they are. In descriptions only line
+    /// separators are refused: versions of YAML disagree on them, so a text with
+    /// one would not come back as it was written.
+    fn texts(&mut self) {
         let machines = self.json.pointer("/costs/compare").and_then(Value::as_array);
         let n_machines = machines.map_or(0, Vec::len).min(MACHINES_MAX);
         let machine_names = (0..n_machines).map(|machine| format!("costs.compare.{machine}.name"));
         for at in std::iter::once("name".to_owned()).chain(machine_names) {
-            let Some(name) = self.sound::<String>(&at) else { continue };
-            if name.chars().any(char::is_control) {
-                let path = path_of(&at);
-                let found = format!("`{}`", shown(&name));
-                self.fault([&at], FaultKind::NameNotOneLine { path, found });
-            }
+            self.without(&at, |sign| sign.is_control() || is_line_separator(sign));
+        }
+        self.without("description", is_line_separator);
+    }
+
+    /// The text at `at` has no character that is `refused`.
+    fn without(&mut self, at: &str, refused: impl Fn(char) -> bool) {
+        let Some(text) = self.sound::<String>(at) else { return };
+        if text.chars().any(refused) {
+            let path = path_of(at);
+            let found = format!("`{}`", shown(&text));
+            self.fault([at], FaultKind::TextNotPlain { path, found });
         }
     }
 

@@ -184,12 +184,13 @@ pub enum FaultKind {
         /// The path that was set.
         set: String,
     },
-    /// A name with control characters, which would garble every message.
-    #[error("`{path}` has control characters, found {found}")]
-    NameNotOneLine {
+    /// A name that would garble every message, or a text that another reader of
+    /// YAML would take for a different one.
+    #[error("`{path}` has control characters or line separators, found {found}")]
+    TextNotPlain {
         /// The whole path.
         path: KeyPath,
-        /// The name.
+        /// The text.
         found: String,
     },
     /// The conductance window is upside down or empty.
@@ -440,10 +441,18 @@ pub(super) fn shown(text: &str) -> String {
     let mut line: String = text
         .chars()
         .take(CHARACTERS_MAX)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .flat_map(|c| match c.is_control() || is_line_separator(c) {
+            true => c.escape_default().collect(),
+            false => vec![c],
+        })
         .collect();
     if text.chars().nth(CHARACTERS_MAX).is_some() {
         line.push_str("...");
     }
     line
+}
+
+/// What YAML 1.1 takes for the end of a line and YAML 1.2 does not.
+pub(super) fn is_line_separator(sign: char) -> bool {
+    matches!(sign, '\u{85}' | '\u{2028}' | '\u{2029}')
 }

@@ -278,8 +278,16 @@ fn keys_that_contradict_each_other() {
         &plain_with(&[("name: plain", "name: \"a\\nb\"")]),
         &[],
         &[
-            "error: `name` has control characters, found `a\\nb`",
+            "error: `name` has control characters or line separators, found `a\\nb`",
             "  --> prototype.yaml:1:7: `name`",
+        ],
+    );
+    assert_said(
+        &plain_with(&[("name: plain", "name: plain\ndescription: \"a\u{2028}b\"")]),
+        &[],
+        &[
+            "error: `description` has control characters or line separators, found `a\\u{2028}b`",
+            "  --> prototype.yaml:2:14: `description`",
         ],
     );
 }

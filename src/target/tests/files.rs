@@ -183,8 +183,13 @@ fn the_json_schema_tells_an_editor_keys_limits_and_meanings() {
     assert!(jsonschema::validator_for(&schema).is_ok());
 }
 
+/// As YAML writes any text on one line; JSON's way is one of its ways.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap()
+}
+
 proptest! {
-    /// Every figure comes back to the last bit.
+    /// Every figure comes back to the last bit, every text to the last space.
     #[test]
     fn any_figures_survive_the_way_to_canonical_yaml_and_back(
         min_us in 0.0..1e3_f64,
@@ -192,20 +197,22 @@ proptest! {
         noise in 0.0..1.0_f64,
         cycle_ns in 1e-3..1e9_f64,
         levels in 2..=4096_u16,
-        name in "[ -~]{1,64}|\\PC{1,16}",
+        name in "[ -~]{1,64}|[\\PC--[\\u2028\\u2029]]{1,16}",
+        description in "[ -~\\n\\t]{1,64}|[\\PC--[\\u2028\\u2029]]{1,16}",
     ) {
         let text = plain_with(&[
             ("conductance_min_us: 2", &format!("conductance_min_us: {min_us:e}")),
             ("conductance_max_us: 20", &format!("conductance_max_us: {}", min_us + window_us)),
             ("levels: 8", &format!("levels: {levels}\n  read_noise_fraction: {noise}")),
             ("cycle_ns: 50", &format!("cycle_ns: {cycle_ns}")),
-            ("name: plain", &format!("name: {}", serde_json::to_string(&name).unwrap())),
+            ("name: plain", &format!("name: {}\ndescription: {}", quoted(&name), quoted(&description))),
         ]);
         let target = load(&text, &[]).unwrap();
         prop_assert_eq!(target.cell.conductance_min_us, min_us);
         prop_assert_eq!(target.cell.conductance_max_us, min_us + window_us);
         prop_assert_eq!(target.readout.cycle_ns, cycle_ns);
         prop_assert_eq!(&target.name, &name);
+        prop_assert_eq!(target.description(), Some(&*description));
         prop_assert_eq!(load(&target.to_yaml(), &[]), Ok(target));
     }
 }
