@@ -77,6 +77,7 @@ impl Case {
             pe,
             wires: Wires::NONE,
             curve: None,
+            vectors: None,
             conductances_us: BTreeMap::from([(PeId(0), cells)]),
             cell_error_us: 0.33,
             read_noise_fraction: self.noise,

@@ -60,6 +60,7 @@ pub use programming::{
 pub use transposed::{transposed_setting, transposed_tile};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::entity::PeId;
 use crate::mapping::WeightTile;
@@ -74,6 +75,10 @@ pub struct Chip {
     pub wires: Wires,
     /// How cells depend on voltage; `None` where they are resistors.
     pub curve: Option<CellCurve>,
+    /// Circuits that a run solves for each vector of bits, of a chip as its
+    /// output lines see it ([`Chip::effective`]); `None` where currents are sums
+    /// over input lines.
+    pub vectors: Option<Arc<wires::VectorCircuits>>,
     /// Conductances in uS of every PE in use, `[input line][output line]`;
     /// 0 for cells that were never formed.
     pub conductances_us: BTreeMap<PeId, Vec<f32>>,

@@ -279,6 +279,7 @@ impl Programmed {
             pe: self.pe,
             wires: if has(Effect::Wires) { target.wires } else { Wires::NONE },
             curve: CellCurve::new(cell).filter(|_| has(Effect::Nonlinearity)),
+            vectors: None,
             conductances_us,
             cell_error_us: verify_us.hypot(relaxation_us).hypot(drift_us).hypot(disturb_us),
             read_noise_fraction: share(Effect::ReadNoise, cell.read_noise_fraction),

@@ -18,7 +18,8 @@
 //! Wires need no second look. A network of resistors is reciprocal: the current
 //! that a volt on one terminal makes on another is that which a volt there
 //! makes here, so the transfer matrix of the way back is the transpose of that
-//! of the way there.
+//! of the way there. Circuits that runs solve for each vector are read back by the
+//! matrix of every line driven.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +63,7 @@ impl Chip {
             conductances_us: cells.map(|(&pe, cells)| (pe, turned(cells))).collect(),
             converters,
             curve: None,
+            vectors: None,
             cell_error_us: self.cell_error_us,
             read_noise_fraction: self.read_noise_fraction,
             accumulators: BTreeMap::new(),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::graph::Obstacle;
 use crate::quantize::InputCoding;
-use crate::target::IdleOutputs;
+use crate::target::{IdleInputs, IdleOutputs, WiresSolved};
 use crate::timing::{LayerTiming, Timing};
 
 pub(super) fn json(report: &Report) -> Value {
@@ -69,6 +69,8 @@ struct WiresForm {
     driver_ohm: f64,
     sense_ohm: f64,
     idle_outputs: &'static str,
+    idle_inputs: &'static str,
+    solved: &'static str,
     input_line_drop: f64,
     nonlinear_cells: bool,
 }
@@ -323,6 +325,15 @@ impl From<&WireLoss> for WiresForm {
             idle_outputs: match wires.idle_outputs {
                 IdleOutputs::Connected => "connected",
                 IdleOutputs::GatedOff => "gated-off",
+            },
+            idle_inputs: match wires.idle_inputs {
+                IdleInputs::Grounded => "grounded",
+                IdleInputs::Floating => "floating",
+                IdleInputs::GatedOff => "gated-off",
+            },
+            solved: match wires.solved {
+                WiresSolved::Once => "once",
+                WiresSolved::EachVector => "each-vector",
             },
             input_line_drop: loss.input_line_drop,
             nonlinear_cells: loss.is_nonlinear,

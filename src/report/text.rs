@@ -10,7 +10,7 @@ use super::{
     writing,
 };
 use crate::schedule::AnalogStage;
-use crate::target::IdleOutputs;
+use crate::target::{IdleInputs, IdleOutputs, WiresSolved};
 
 use Column::{Number, Words};
 
@@ -119,12 +119,21 @@ fn wires(loss: &WireLoss) -> String {
         IdleOutputs::Connected => "stay connected",
         IdleOutputs::GatedOff => "are gated off",
     };
-    let cells = match is_nonlinear {
-        true => "; cells are no resistors, and conduct as with every input line driven",
-        false => "",
+    let idle_inputs = match wires.idle_inputs {
+        IdleInputs::Grounded => "",
+        IdleInputs::Floating => "; idle input lines float",
+        IdleInputs::GatedOff => "; idle input lines gate their cells off",
+    };
+    let cells = if *is_nonlinear { "; cells are no resistors" } else { "" };
+    let solved = match wires.solved {
+        WiresSolved::EachVector => "; solved by iteration for each vector of bits",
+        WiresSolved::Once if *is_nonlinear || wires.idle_inputs != IdleInputs::Grounded => {
+            "; solved once, with every input line driven"
+        }
+        WiresSolved::Once => "",
     };
     format!(
-        "{}; an input line of cells all at maximum loses {} at its end; idle output lines {idle}{cells}",
+        "{}; an input line of cells all at maximum loses {} at its end; idle output lines {idle}{idle_inputs}{cells}{solved}",
         given.join(", "),
         percent(Some(*input_line_drop)),
     )

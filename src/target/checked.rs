@@ -9,14 +9,14 @@ use super::cell_spec::{
 use super::conversion_spec::{AccumulationSpec, AdcErrorsSpec, AnalogStageSpec, SelfTimedSpec};
 use super::spec::{
     AdcBitsSpec, AdcRangeSpec, AsLevels, AsNeeded, CellKindSpec, CellSpec, ChipSpec, ChipsSpec,
-    ConductanceMaxSpec, CostsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec, PesSpec,
-    RatesSpec, ReadoutSpec, SubtractSpec, TargetSpec,
+    ConductanceMaxSpec, CostsSpec, IdleInputsSpec, IdleOutputsSpec, MachineSpec, PairSpec, PeSpec,
+    PesSpec, RatesSpec, ReadoutSpec, SubtractSpec, TargetSpec, WiresSolvedSpec,
 };
 use super::{
     Accumulation, AdcBits, AdcErrors, AdcRange, AnalogStages, Cell, ChipCount, ChipSize,
-    Conversion, Costs, Drift, FaultRates, Forming, Gate, IdleOutputs, Machine, Nonlinearity, Pe,
-    PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout, Recipe, SelfTimed, Subtract, Target,
-    Wires,
+    Conversion, Costs, Drift, FaultRates, Forming, Gate, IdleInputs, IdleOutputs, Machine,
+    Nonlinearity, Pe, PeCount, PulseModel, Pulses, Rates, ReadDisturb, Readout, Recipe, SelfTimed,
+    Subtract, Target, Wires, WiresSolved,
 };
 
 impl From<TargetSpec> for Target {
@@ -185,6 +185,17 @@ impl From<&PeSpec> for Wires {
             idle_outputs: match spec.idle_outputs {
                 IdleOutputsSpec::Connected => IdleOutputs::Connected,
                 IdleOutputsSpec::GatedOff => IdleOutputs::GatedOff,
+            },
+            idle_inputs: match spec.idle_inputs {
+                IdleInputsSpec::Grounded => IdleInputs::Grounded,
+                IdleInputsSpec::Floating => IdleInputs::Floating,
+                IdleInputsSpec::GatedOff => IdleInputs::GatedOff,
+            },
+            solved: match (spec.wires_solved, spec.idle_inputs) {
+                (Some(WiresSolvedSpec::Once), _) | (None, IdleInputsSpec::Grounded) => {
+                    WiresSolved::Once
+                }
+                (Some(WiresSolvedSpec::EachVector), _) | (None, _) => WiresSolved::EachVector,
             },
         }
     }

@@ -42,7 +42,7 @@ pub use device::{
 };
 pub use fault::{Fault, FaultKind, KeyPath, Origin, TargetError};
 pub use overrides::{Override, OverrideError};
-pub use wires::{IdleOutputs, Wires};
+pub use wires::{IdleInputs, IdleOutputs, Wires, WiresSolved};
 
 use document::Content;
 use spec::TargetSpec;

@@ -156,15 +156,27 @@ pub(super) struct PeSpec {
     /// It matters where wires have resistance only.
     #[serde(default)]
     pub idle_outputs: IdleOutputsSpec,
+    /// What becomes of input lines while others are driven: they are `grounded`
+    /// through their drivers, left `floating`, or `gated-off`, where bits drive
+    /// the gates of a line's cells and its voltage stays. It matters where wires
+    /// have resistance only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub idle_inputs: IdleInputsSpec,
+    /// How often currents behind wires are found by solving the circuit: `once`
+    /// for a programmed chip, exact for resistors and grounded lines, and with
+    /// every line driven, or for `each-vector` of bits, exact and slow. If not
+    /// given, once where idle lines are grounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wires_solved: Option<WiresSolvedSpec>,
     /// Whether arrays can be read the other way round, as training on them
     /// does: codes on the output lines, currents sensed on the input lines with
     /// the bits, the range and the errors of `readout`.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub transposed_reads: bool,
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What becomes of output lines while others are read.
@@ -174,6 +186,24 @@ pub(super) enum IdleOutputsSpec {
     #[default]
     Connected,
     GatedOff,
+}
+
+/// What becomes of input lines while others are driven.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum IdleInputsSpec {
+    #[default]
+    Grounded,
+    Floating,
+    GatedOff,
+}
+
+/// How often currents behind wires are found by solving the circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WiresSolvedSpec {
+    Once,
+    EachVector,
 }
 
 /// Where the two cells of a signed weight lie.

@@ -16,6 +16,32 @@ pub struct Wires {
     pub sense_ohm: f64,
     /// What becomes of output lines while others are read.
     pub idle_outputs: IdleOutputs,
+    /// What becomes of input lines while others are driven.
+    pub idle_inputs: IdleInputs,
+    /// How often currents are found by solving the circuit.
+    pub solved: WiresSolved,
+}
+
+/// What becomes of input lines while others are driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleInputs {
+    /// Their drivers hold them at 0 V.
+    Grounded,
+    /// Their drivers let go: a line takes the voltage that its cells give it.
+    Floating,
+    /// Bits drive the gates of a line's cells: those of an idle line are
+    /// switched off.
+    GatedOff,
+}
+
+/// How often a circuit with resistance is solved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WiresSolved {
+    /// For each programmed chip: a transfer matrix, exact where cells are
+    /// resistors and idle input lines are grounded, and with every line driven.
+    Once,
+    /// For each vector of bits, by iteration: exact, and slow.
+    EachVector,
 }
 
 /// What becomes of output lines while others are read.
@@ -36,6 +62,8 @@ impl Wires {
         driver_ohm: 0.0,
         sense_ohm: 0.0,
         idle_outputs: IdleOutputs::Connected,
+        idle_inputs: IdleInputs::Grounded,
+        solved: WiresSolved::Once,
     };
 
     /// Whether a cell sees the whole voltage, whatever others do.

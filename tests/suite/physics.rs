@@ -169,6 +169,7 @@ fn chip(pe: Pe, conductances_us: Vec<f32>, read_noise_fraction: f64) -> (Chip, W
         pe,
         wires: Wires::NONE,
         curve: None,
+        vectors: None,
         conductances_us,
         cell_error_us: 0.0,
         read_noise_fraction,

@@ -244,3 +244,36 @@ fn wires_are_the_same_for_any_number_of_threads() {
     let one = with(1);
     assert!([2, 5].into_iter().all(|n| with(n) == one));
 }
+
+/// Resistors behind grounded lines have the same currents, solved once or for
+/// each vector; lines that float, gate their cells, or cells that are no
+/// resistors have others, near those of every line driven.
+#[test]
+fn circuits_are_solved_for_each_vector_where_it_matters() {
+    let error = |sets: &[&str], beside: &[&str]| {
+        let sets = [&["pe.driver_ohm=50"], sets].concat();
+        let beside = [&["pe.driver_ohm=50"], beside].concat();
+        let wanted = outputs(&wired(5.0, &beside)).remove(0);
+        relative_error(&outputs(&wired(5.0, &sets))[0], &wanted)
+    };
+    let each = "pe.wires_solved=each-vector";
+    assert!(error(&[each], &[]) < 1e-4);
+    let curve = ["cell.nonlinearity.scale_low_v=0.2", "cell.nonlinearity.scale_high_v=0.3"];
+    for other in [&["pe.idle_inputs=floating"][..], &["pe.idle_inputs=gated-off"][..], &curve] {
+        let once = [other, &["pe.wires_solved=once"]].concat();
+        let each = [other, &[each]].concat();
+        let off = error(&once, &each);
+        assert!((1e-4..0.1).contains(&off), "{other:?}: {off}");
+    }
+}
+
+#[test]
+fn circuits_of_vectors_are_the_same_for_any_number_of_threads() {
+    let case = wired(3.0, &["pe.idle_inputs=floating"]);
+    let with = |n: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+        pool.install(|| outputs(&case))
+    };
+    let one = with(1);
+    assert!([2, 5].into_iter().all(|n| difference(&with(n), &one).is_none()));
+}

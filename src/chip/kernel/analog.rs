@@ -15,6 +15,7 @@ use super::super::noise::{BLOCK, ReadNoise};
 use super::block::Simd;
 use super::instructions::Task;
 use super::pattern::OCTET;
+use super::solved::{self, Solved, patterns_of};
 use super::wide::{LANES, Wide, Word};
 use super::{Driven, Group, Tables, TileKernel};
 use crate::chip::{Converter, Measured};
@@ -166,6 +167,7 @@ impl Task for Hold<'_> {
         match &self.kernel.tables {
             Tables::Wide32(tables) => self.with(tables),
             Tables::Wide64(tables) => self.with(tables),
+            Tables::Solved(solved) => self.with_solved(solved),
             // Tiles whose planes are added up are tabulated in wide integers.
             Tables::Narrow(_) => {}
         }
@@ -189,6 +191,46 @@ impl Hold<'_> {
         }
     }
 
+    #[inline(always)]
+    fn with_solved(&mut self, solved: &Solved) {
+        let n_values = self.kernel.n_values;
+        let mut memory = solved::Memory::default();
+        for nth in 0..self.driven.starts.len() {
+            let mut totals = vec![(0.0, 0.0); n_values];
+            for (plane_index, plane) in self.planes.iter().enumerate() {
+                let bit = usize::from(plane.bit);
+                let patterns = patterns_of(self.driven, nth, bit);
+                let lines = |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
+                if self.kernel.groups.iter().all(|group| lines(group) == 0) {
+                    continue;
+                }
+                let read = solved.read(&self.kernel.groups, lines, &mut memory);
+                for (value, (total, own)) in totals.iter_mut().zip(read).enumerate() {
+                    let weight = self.weight(value, plane_index);
+                    *total = (total.0 + own.0 * weight, total.1 + own.1 * weight * weight);
+                }
+            }
+            for (first, totals) in (0..).step_by(LANES).zip(totals.chunks(LANES)) {
+                let mut variances = [0.0; LANES];
+                let own = &mut self.sums[nth * n_values + first..];
+                for ((own, variance), total) in own.iter_mut().zip(&mut variances).zip(totals) {
+                    *own = self.analog.held.bent(total.0);
+                    *variance = total.1;
+                }
+                self.add_noise(variances, first..first + totals.len(), nth);
+            }
+        }
+    }
+
+    /// What a plane counts in the sum of a value.
+    #[inline(always)]
+    fn weight(&self, value: usize, plane_index: usize) -> f64 {
+        match self.analog.held.is_uniform() {
+            true => self.weights[plane_index],
+            false => self.weights[value * self.planes.len() + plane_index],
+        }
+    }
+
     /// Sums in codes and their variances in codes squared.
     #[inline(always)]
     fn chunk<W: Word>(
@@ -198,22 +240,17 @@ impl Hold<'_> {
         values: Range<usize>,
         nth: usize,
     ) -> ([f64; LANES], [f64; LANES]) {
-        let start = self.driven.starts[nth] as usize;
-        let n_planes = self.planes.len();
-        let uniform = self.analog.held.is_uniform();
         let (mut totals, mut variances) = ([0.0; LANES], [0.0; LANES]);
         for (plane_index, plane) in self.planes.iter().enumerate() {
             let bit = usize::from(plane.bit);
-            let patterns = &self.driven.patterns[start + bit / OCTET * self.driven.octet_stride..];
+            let patterns = patterns_of(self.driven, nth, bit);
             let lines = |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
             if self.kernel.groups.iter().all(|group| lines(group) == 0) {
                 continue;
             }
-            let mut weights = [self.weights[plane_index]; LANES];
-            if !uniform {
-                for (weight, value) in weights.iter_mut().zip(values.clone()) {
-                    *weight = self.weights[value * n_planes + plane_index];
-                }
+            let mut weights = [0.0; LANES];
+            for (weight, value) in weights.iter_mut().zip(values.clone()) {
+                *weight = self.weight(value, plane_index);
             }
             let sums = tables.sums(chunk, &self.kernel.groups, lines);
             for ((total, sum), weight) in totals.iter_mut().zip(sums).zip(weights) {

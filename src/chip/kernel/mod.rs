@@ -20,13 +20,15 @@
 //! | `precision` | in which integers currents are added up, and what that costs |
 //! | `narrow` | the kernel in 16 bits, eight planes at once |
 //! | `wide` | the kernel in 32 and 64 bits |
+//! | `solved` | a circuit for each vector of bits, where currents are no sums over lines |
 //! | `waves` | what either is given, and gives back |
 //! | `analog` | planes added up as charges, before a conversion |
 //! | `block`, `x86` | the operations of the narrow kernel, plainly and in registers |
 //! | `instructions` | which instruction set runs |
 //!
-//! Every target takes this path, the exact one too: its currents are whole
-//! multiples of an ADC code, which 16 bits hold without rounding.
+//! Every target takes the tabulated path, the exact one too: its currents are
+//! whole multiples of an ADC code, which 16 bits hold without rounding. Only where
+//! a target has its circuits solved vector by vector, nothing is tabulated.
 
 mod analog;
 mod block;
@@ -35,6 +37,7 @@ mod narrow;
 mod pattern;
 mod precision;
 mod rows;
+mod solved;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -57,6 +60,7 @@ use narrow::Narrow;
 use pattern::OCTET;
 use precision::Fixed;
 use rows::Rows;
+use solved::Solved;
 use waves::{Currents, Drive, Waves};
 use wide::Wide;
 
@@ -144,6 +148,7 @@ enum Tables {
     Narrow(Narrow),
     Wide32(Wide<i32>),
     Wide64(Wide<i64>),
+    Solved(Solved),
 }
 
 /// Working memory of [`TileKernel::wave`] and [`TileKernel::currents`], to be reused.
@@ -229,9 +234,18 @@ impl TileKernel {
         // Sixteen bits take every plane alike.
         let is_plain = conversion == Conversion::EveryPlane && adc.halvings == [0; MAX_PLANES];
         let narrow = || Fixed::choose(&rows, groups.len(), adc, chip.cell_error_us);
-        let tables = match is_plain.then(narrow).flatten() {
-            Some(fixed) => Tables::Narrow(Narrow::new(&rows, &groups, fixed)),
-            None => Tables::wide(&rows, &groups, adc),
+        let reader = chip.vectors.as_ref().and_then(|circuits| circuits.reader(place));
+        let tables = match reader {
+            Some(reader) => {
+                let before =
+                    converters.as_deref().filter(|_| conversion != Conversion::Accumulated);
+                let noise = chip.read_noise_fraction;
+                Tables::Solved(Solved::new(reader, subtract, noise, before, adc))
+            }
+            None => match is_plain.then(narrow).flatten() {
+                Some(fixed) => Tables::Narrow(Narrow::new(&rows, &groups, fixed)),
+                None => Tables::wide(&rows, &groups, adc),
+            },
         };
         let analog = (conversion == Conversion::Accumulated).then(|| {
             let held = Held::new(chip.accumulators.get(&place.pe), place, subtract, adc);
@@ -262,7 +276,7 @@ impl TileKernel {
     }
 
     /// A tile in the finest integers, to ask for its currents, which are those
-    /// before any ADC.
+    /// before any ADC; sums over lines, also where a run solves circuits.
     pub(super) fn finest(
         chip: &Chip,
         place: &WeightTile,
@@ -314,12 +328,12 @@ impl TileKernel {
         self.n_values
     }
 
-    /// Bits of the integers that its currents are added up in: 16, 32 or 64.
+    /// Bits of the numbers that its currents are added up in: 16, 32 or 64.
     pub fn precision_bits(&self) -> u32 {
         match &self.tables {
             Tables::Narrow(_) => 16,
             Tables::Wide32(_) => 32,
-            Tables::Wide64(_) => 64,
+            Tables::Wide64(_) | Tables::Solved(_) => 64,
         }
     }
 

@@ -7,8 +7,9 @@ use super::super::Converter;
 use super::super::converters::bow as bow_of;
 use super::*;
 use crate::chip::normals;
+use crate::chip::wires::currents_us;
 use crate::entity::{LayerId, PeId};
-use crate::target::{Pe, Wires};
+use crate::target::{IdleInputs, Pe, Wires};
 
 /// A tile that fills its PE, with cells between 2 and 20 uS off their levels.
 struct Tile {
@@ -29,6 +30,7 @@ fn tile(inputs: u32, pairs: u32, cell_error_us: f64, noise: f64) -> Tile {
         pe,
         wires: Wires::NONE,
         curve: None,
+        vectors: None,
         conductances_us: BTreeMap::from([(PeId(0), cells)]),
         cell_error_us,
         read_noise_fraction: noise,
@@ -335,5 +337,108 @@ fn deviations_are_roots_of_variances() {
         let found = block::deviation(variance, 100.0);
         let error = (f64::from(found) - wanted).abs();
         assert!(error <= 0.51 + 7e-4 * wanted, "{variance}: {found}, {wanted}");
+    }
+}
+
+const IDLE: [IdleInputs; 3] = [IdleInputs::Grounded, IdleInputs::Floating, IdleInputs::GatedOff];
+
+/// A circuit that is solved for each vector gives the codes of its currents,
+/// whatever becomes of idle lines.
+#[test]
+fn solved_circuits_give_the_codes_of_their_currents() {
+    let (inputs, pairs) = (24u32, 7u32);
+    for (subtract, idle_inputs) in SUBTRACTIONS.into_iter().flat_map(|s| IDLE.map(|i| (s, i))) {
+        let Tile { mut chip, place } = tile(inputs, pairs, 0.3, 0.0);
+        let ohm = 20.0;
+        chip.wires = Wires {
+            input_ohm_per_cell: ohm,
+            output_ohm_per_cell: ohm,
+            driver_ohm: 100.0,
+            idle_inputs,
+            ..Wires::NONE
+        };
+        let tile = Tile { chip: chip.with_own_circuit(&place), place };
+        let adc = tile.adc(127, subtract);
+        let (codes, planes) = (codes(inputs, 8), planes(8));
+        let cells: Vec<f64> = chip.conductances_us[&PeId(0)].iter().map(|&us| us.into()).collect();
+        let mut wanted = vec![0i64; pairs as usize];
+        let mut currents = Vec::new();
+        for plane in &planes {
+            let driven: Vec<bool> = codes.iter().map(|code| code >> plane.bit & 1 == 1).collect();
+            let lines = currents_us(chip.pe, &chip.wires, None, &cells, &driven);
+            let code = |us: f64| {
+                let (min, max) = (f64::from(adc.min_code), f64::from(adc.max_code));
+                (us / adc.step_us).round_ties_even().clamp(min, max) as i64
+            };
+            for (sum, pair) in wanted.iter_mut().zip(lines.chunks_exact(2)) {
+                let codes = match subtract {
+                    Subtract::BeforeConversion => code(pair[0] - pair[1]),
+                    Subtract::AfterConversion => code(pair[0]) - code(pair[1]),
+                };
+                *sum += if plane.negative { -codes << plane.bit } else { codes << plane.bit };
+            }
+            currents.push(lines);
+        }
+        let kernel = tile.kernel(&adc, subtract);
+        let mut found = vec![0; pairs as usize];
+        kernel.wave(&codes, &planes, None, &mut Scratch::default(), &mut found);
+        assert_eq!(found, wanted, "{subtract:?} {idle_inputs:?}");
+        kernel.currents(&codes, 8, &mut Scratch::default(), |bit, found| {
+            let lines = &currents[bit];
+            for (value, &found) in found.iter().enumerate() {
+                let wanted = match subtract {
+                    Subtract::BeforeConversion => lines[2 * value] - lines[2 * value + 1],
+                    Subtract::AfterConversion => lines[value],
+                };
+                assert!((f64::from(found) - wanted).abs() < 1e-3, "{found} {wanted}");
+            }
+        });
+    }
+}
+
+/// Noise, ADCs of their own and planes that are added up do to the currents of a
+/// solved circuit what they do to tabulated ones: without resistance they are
+/// the same.
+#[test]
+fn solved_circuits_are_read_like_tabulated_ones() {
+    let (inputs, pairs) = (37u32, 13u32);
+    let stream = ReadNoise::new(1, 2, 3, 4);
+    for subtract in SUBTRACTIONS {
+        let mut plain = tile(inputs, pairs, 0.3, 0.02);
+        for bow in [0.0, 1.5] {
+            let mut own = Converter::quiet(1.03, -1.3, bow, 16);
+            own.noise_codes = 0.3;
+            plain.chip.converters = BTreeMap::from([(PeId(0), vec![own])]);
+            let solved = Tile {
+                chip: plain.chip.with_own_circuit(&plain.place),
+                place: plain.place.clone(),
+            };
+            let adc = plain.adc(1 << 14, subtract);
+            for conversion in
+                [Conversion::EveryPlane, Conversion::Significant(3), Conversion::Accumulated]
+            {
+                let adc = match conversion {
+                    Conversion::Accumulated => AdcSetting { step_us: 256.0 * adc.step_us, ..adc },
+                    _ => adc,
+                };
+                let run = |tile: &Tile| {
+                    let scheme = Scheme { subtract, conversion };
+                    let kernel = TileKernel::new(&tile.chip, &tile.place, &adc, scheme).unwrap();
+                    let mut results = vec![0; pairs as usize];
+                    let noise = Some((&stream, 11));
+                    let (codes, planes) = (codes(inputs, 8), planes(8));
+                    kernel.wave(&codes, &planes, noise, &mut Scratch::default(), &mut results);
+                    (kernel, results)
+                };
+                let ((_, wanted), (kernel, found)) = (run(&plain), run(&solved));
+                assert!(matches!(kernel.tables, Tables::Solved(_)));
+                // One code in each plane that rounds the other way.
+                let slack = if conversion == Conversion::Accumulated { 1 } else { 255 };
+                for (a, b) in found.iter().zip(&wanted) {
+                    assert!((a - b).abs() <= slack, "{conversion:?} {subtract:?}: {a} and {b}");
+                }
+                assert!(wanted.iter().any(|&sum| sum.abs() > 20 * slack), "{wanted:?}");
+            }
+        }
     }
 }

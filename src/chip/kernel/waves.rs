@@ -123,6 +123,7 @@ impl Task for Drive<'_> {
             Tables::Narrow(tables) => tables.run::<S>(self.waves),
             Tables::Wide32(tables) => tables.run(self.waves),
             Tables::Wide64(tables) => tables.run(self.waves),
+            Tables::Solved(solved) => solved.run(self.waves),
         }
     }
 }
@@ -147,6 +148,7 @@ impl Task for Currents<'_> {
             Tables::Narrow(tables) => tables.currents(groups, lines, currents),
             Tables::Wide32(tables) => tables.currents(groups, lines, currents),
             Tables::Wide64(tables) => tables.currents(groups, lines, currents),
+            Tables::Solved(solved) => solved.currents(groups, lines, currents),
         }
     }
 }

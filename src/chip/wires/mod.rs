@@ -29,8 +29,8 @@
 //! the first cell and from the last cell to the sense amplifier there is one
 //! piece of wire as between cells, as in badcrossbar (Joksas & Mehonic 2020).
 //! So the cell at the last output line of input line 0 is the farthest from
-//! both ends. A line that is not driven is held at 0 V through its driver, and
-//! cells are linear, so currents are sums over the driven lines as before:
+//! both ends. Where a line that is not driven is held at 0 V through its driver,
+//! and cells are linear, currents are sums over the driven lines as before:
 //!
 //! ```text
 //! current of output line j = sum over driven i of T[i][j]
@@ -43,6 +43,11 @@
 //! output lines that are read together. Without any resistance `T` is the
 //! conductances, and they are taken as they are.
 //!
+//! Lines that float or gate their cells while they are not driven, and cells that
+//! are no resistors, have no such matrix. The circuit is then solved for each
+//! vector of bits (`pe.wires_solved: each-vector`), or the matrix is taken that
+//! holds with every line driven (`once`).
+//!
 //! A reading's noise follows `T` as it follows conductances: a cell that adds
 //! less to a current adds as much less to its noise.
 //!
@@ -52,9 +57,12 @@
 //! | `line` | one output line, its nodes eliminated |
 //! | `ports` | all lines, one after the other: the elimination and its cost |
 //! | `circuits` | cells that are switched on together |
-//! | `operating` | voltages where cells are no resistors |
+//! | `operating` | voltages of one vector, where currents are no sums over lines |
+//! | `ladders` | lines side by side, as `operating` solves them |
+//! | `vectors` | circuits that a run solves for each vector |
 
 mod circuits;
+mod ladders;
 mod line;
 mod network;
 #[cfg(test)]
@@ -63,18 +71,25 @@ mod operating;
 mod ports;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vector_tests;
+mod vectors;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::Chip;
 use super::curve::CellCurve;
 use crate::schedule::ExecutionPlan;
-use crate::target::{Pe, Wires};
+use crate::target::{Pe, Wires, WiresSolved};
 use circuits::{Circuit, circuits};
 use network::Network;
-use operating::OperatingPoint;
+use operating::{OperatingPoint, SETTLED};
+use vectors::VectorCircuit;
+pub use vectors::VectorCircuits;
+pub(crate) use vectors::{ReaderMemory, TileReader};
 
 /// From ohm to what is lost for each uS.
 const PER_US: f64 = 1e-6;
@@ -107,18 +122,19 @@ pub fn transfer_us(pe: Pe, wires: &Wires, conductances_us: &[f64]) -> Vec<f64> {
     transfer
 }
 
-/// Currents of all output lines in uA, for cells that are no resistors, with
-/// these input lines driven: iterated until voltages stay. Conductances in uS,
-/// `[input line][output line]`, are those that were verified.
+/// Currents of all output lines over the read voltage, in uS, with these input
+/// lines driven, the others as the wires say: iterated until voltages stay.
+/// Conductances in uS, `[input line][output line]`, are those that were
+/// verified; cells are resistors without a `curve`.
 ///
 /// # Panics
 ///
 /// There are not as many conductances as cells, or not as many bits as input
 /// lines.
-pub fn currents_ua(
+pub fn currents_us(
     pe: Pe,
     wires: &Wires,
-    curve: &CellCurve,
+    curve: Option<&CellCurve>,
     conductances_us: &[f64],
     driven: &[bool],
 ) -> Vec<f64> {
@@ -128,9 +144,13 @@ pub fn currents_ua(
     let cell = |input: usize, output: usize| conductances_us[input * n_outputs + output];
     let network = Network::new(pe, wires, 0..n_outputs, cell);
     let driven: Vec<bool> = network.inputs.iter().map(|&input| driven[input]).collect();
-    let point = OperatingPoint::new(&network, curve, &driven);
+    let mut point = OperatingPoint::default();
+    point.find(&network, curve, wires.idle_inputs, &driven, SETTLED);
+    let mut read = vec![0.0; network.outputs.len()];
+    let mut squares = read.clone();
+    point.read(curve.map_or(1.0, CellCurve::read_v), &mut read, &mut squares);
     let mut currents = vec![0.0; n_outputs];
-    network.outputs.iter().zip(point.currents_ua).for_each(|(&j, ua)| currents[j] = ua);
+    network.outputs.iter().zip(read).for_each(|(&j, us)| currents[j] = us);
     currents
 }
 
@@ -140,7 +160,8 @@ impl Chip {
     /// cells resistors.
     ///
     /// Cells that are no resistors conduct as they do at the read voltage; behind
-    /// wires, as they do with every input line driven.
+    /// wires, as they do with every input line driven. Where the target has
+    /// circuits solved for each vector, they come with it.
     ///
     /// It is as the cells are now: to be asked again when they change.
     pub fn effective(&self, plan: &ExecutionPlan) -> Cow<'_, Self> {
@@ -156,6 +177,9 @@ impl Chip {
         let circuits = circuits(plan, self.wires.idle_outputs);
         let solved: Vec<_> = circuits.par_iter().map(|circuit| self.solve(circuit)).collect();
         let mut effective = self.clone();
+        if self.wires.solved == WiresSolved::EachVector {
+            effective.vectors = Some(Arc::new(self.vector_circuits(&circuits)));
+        }
         for (circuit, transfer) in circuits.iter().zip(solved) {
             let cells = effective.conductances_us.get_mut(&circuit.pe);
             let (Some(cells), Some(transfer)) = (cells, transfer) else { continue };
@@ -169,6 +193,25 @@ impl Chip {
             }
         }
         Cow::Owned(effective)
+    }
+
+    /// Circuits to be solved for each vector, for those that the chip has.
+    fn vector_circuits(&self, circuits: &[Circuit<'_>]) -> VectorCircuits {
+        let mut vectors = VectorCircuits::default();
+        for circuit in circuits {
+            let Some(network) = self.network(circuit) else { continue };
+            let own = VectorCircuit { network, curve: self.curve, idle: self.wires.idle_inputs };
+            vectors.add(circuit.pe, own, circuit.tiles.iter().copied());
+        }
+        vectors
+    }
+
+    /// The circuit of a tile that has its PE to itself.
+    #[cfg(test)]
+    pub(crate) fn with_own_circuit(&self, place: &crate::mapping::WeightTile) -> Self {
+        let outputs = (0..self.pe.outputs as usize).collect();
+        let circuit = Circuit { pe: place.pe, outputs, tiles: vec![place] };
+        Self { vectors: Some(Arc::new(self.vector_circuits(&[circuit]))), ..self.clone() }
     }
 
     /// Cells as they conduct with all of the read voltage across them.
@@ -186,20 +229,8 @@ impl Chip {
     /// lacks cells of it.
     fn solve(&self, circuit: &Circuit<'_>) -> Option<Vec<f32>> {
         let n_outputs = self.pe.outputs as usize;
-        let cells = self.conductances_us.get(&circuit.pe)?;
-        let is_inside = cells.len() as u64 == self.pe.cells()
-            && circuit.tiles.iter().all(|place| {
-                u64::from(place.input_line) + u64::from(place.n_inputs()) <= self.pe.inputs.into()
-                    && u64::from(place.output_line) + u64::from(place.n_outputs())
-                        <= self.pe.outputs.into()
-            });
-        if !is_inside {
-            return None;
-        }
-        let cell = |input: usize, output: usize| f64::from(cells[input * n_outputs + output]);
-        let outputs = circuit.outputs.iter().copied();
-        let mut transfer = vec![0.0; cells.len()];
-        let mut network = Network::new(self.pe, &self.wires, outputs, cell);
+        let mut transfer = vec![0.0; self.pe.cells() as usize];
+        let mut network = self.network(circuit)?;
         if let Some(curve) = &self.curve {
             network = network.with_all_driven(curve);
         }
@@ -207,5 +238,21 @@ impl Chip {
             transfer[input * n_outputs + output] = us as f32;
         });
         Some(transfer)
+    }
+
+    /// The lines of a circuit and what lies between them; `None` if the chip
+    /// lacks cells of it.
+    fn network(&self, circuit: &Circuit<'_>) -> Option<Network> {
+        let n_outputs = self.pe.outputs as usize;
+        let cells = self.conductances_us.get(&circuit.pe)?;
+        let is_inside = cells.len() as u64 == self.pe.cells()
+            && circuit.tiles.iter().all(|place| {
+                u64::from(place.input_line) + u64::from(place.n_inputs()) <= self.pe.inputs.into()
+                    && u64::from(place.output_line) + u64::from(place.n_outputs())
+                        <= self.pe.outputs.into()
+            });
+        let cell = |input: usize, output: usize| f64::from(cells[input * n_outputs + output]);
+        let outputs = circuit.outputs.iter().copied();
+        is_inside.then(|| Network::new(self.pe, &self.wires, outputs, cell))
     }
 }

@@ -2,14 +2,14 @@
 
 use super::PER_US;
 use super::line::Line;
-use super::operating::OperatingPoint;
+use super::operating::{OperatingPoint, SETTLED};
 use super::ports::Ports;
 use crate::chip::curve::CellCurve;
-use crate::target::{Pe, Wires};
+use crate::target::{IdleInputs, Pe, Wires};
 
 /// A crossbar of the lines that carry current. Resistances are in 1/uS, so
 /// that they multiply with conductances.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Network {
     /// Input and output lines, by their number on the PE, from the driver and
     /// towards the sense amplifiers.
@@ -72,7 +72,9 @@ impl Network {
     /// driven.
     pub(super) fn with_all_driven(mut self, curve: &CellCurve) -> Self {
         let driven = vec![true; self.inputs.len()];
-        self.cells = OperatingPoint::new(&self, curve, &driven).chords_us;
+        let mut point = OperatingPoint::default();
+        point.find(&self, Some(curve), IdleInputs::Grounded, &driven, SETTLED);
+        self.cells = point.chords_us();
         self
     }
 

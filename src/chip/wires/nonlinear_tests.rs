@@ -32,11 +32,11 @@ fn problem(pe: Pe) -> (Vec<f64>, Vec<bool>) {
     (cells, driven)
 }
 
-/// Sums over driven lines of a transfer matrix, at 0.2 V.
+/// Sums over driven lines of a transfer matrix.
 fn products(pe: Pe, transfer_us: &[f64], driven: &[bool]) -> Vec<f64> {
     let n_outputs = pe.outputs as usize;
     let lines = || transfer_us.chunks_exact(n_outputs).zip(driven).filter(|(_, on)| **on);
-    (0..n_outputs).map(|j| lines().map(|(line, _)| 0.2 * line[j]).sum()).collect()
+    (0..n_outputs).map(|j| lines().map(|(line, _)| line[j]).sum()).collect()
 }
 
 fn farthest(found: &[f64], wanted: &[f64]) -> f64 {
@@ -49,7 +49,7 @@ fn resistors_have_the_currents_of_their_transfer_matrix() {
     for pe in [Pe { inputs: 24, outputs: 17 }, Pe { inputs: 128, outputs: 128 }] {
         let (cells, driven) = problem(pe);
         for ohm in [0.0, 1.0, 20.0] {
-            let found = currents_ua(pe, &wires(ohm), &curve(1e6, 1e6), &cells, &driven);
+            let found = currents_us(pe, &wires(ohm), Some(&curve(1e6, 1e6)), &cells, &driven);
             let wanted = products(pe, &transfer_us(pe, &wires(ohm), &cells), &driven);
             let off = farthest(&found, &wanted);
             assert!(off < 1e-9, "{pe:?} {ohm} ohm: {off}");
@@ -64,7 +64,8 @@ fn one_cell_behind_a_driver() {
     let sine = |v: f64| 10.0 * 0.2 * (v / SCALE_V).sinh() / (0.2 / SCALE_V).sinh();
     for driver_ohm in [1e2, 1e4, 1e5] {
         let wires = Wires { driver_ohm, ..Wires::NONE };
-        let found = currents_ua(pe, &wires, &curve(SCALE_V, SCALE_V), &[10.0], &[true])[0];
+        let cells = curve(SCALE_V, SCALE_V);
+        let found = 0.2 * currents_us(pe, &wires, Some(&cells), &[10.0], &[true])[0];
         // The voltage that the cell has, by bisection.
         let (mut low, mut high) = (0.0, 0.2);
         for _ in 0..100 {
@@ -86,7 +87,7 @@ fn the_matrix_of_a_run_is_exact_with_all_lines_driven_and_near_otherwise() {
     let network = Network::new(pe, &wires, 0..128, cell).with_all_driven(&curve);
     network.solve(|input, output, us| transfer[input * 128 + output] = us);
     let off = |driven: &[bool]| {
-        let wanted = currents_ua(pe, &wires, &curve, &cells, driven);
+        let wanted = currents_us(pe, &wires, Some(&curve), &cells, driven);
         farthest(&products(pe, &transfer, driven), &wanted)
     };
     assert!(off(&[true; 128]) < 1e-9);
@@ -94,7 +95,7 @@ fn the_matrix_of_a_run_is_exact_with_all_lines_driven_and_near_otherwise() {
     let (half, one) = (off(&driven), off(&one));
     // By the cells of resistors: what the matrix leaves is little beside that.
     let resistors = products(pe, &transfer_us(pe, &wires, &cells), &driven);
-    let ignored = farthest(&resistors, &currents_ua(pe, &wires, &curve, &cells, &driven));
+    let ignored = farthest(&resistors, &currents_us(pe, &wires, Some(&curve), &cells, &driven));
     assert!(half < ignored / 2.0 && half < 2e-3, "half {half}, as resistors {ignored}");
     assert!(one < 2e-2, "one line {one}");
 }

@@ -1,125 +1,196 @@
-//! Voltages in a network whose cells are no resistors.
+//! Voltages in a network that is no sum over its input lines.
 //!
-//! The network has no transfer matrix then: what one line adds depends on what
-//! the others do. For given inputs voltages are found line by line: with the
-//! voltages at the other ends of its cells known, a line is a ladder, and a
-//! ladder is solved by a walk there and back. All input lines, all output lines,
-//! cells as conductive as the voltages across them make them, and again, until
-//! nothing changes: wires are a thousandth of a cell, so it takes a few rounds.
+//! Cells that are no resistors conduct as much as the voltage across them makes
+//! them; an input line that floats takes the voltage that its cells give it; one
+//! whose bit gates its cells takes them out of the circuit. What one line adds
+//! then depends on what the others do, and the network has no transfer matrix.
+//! For given inputs voltages are found in turn: all input lines, with voltages of
+//! the output lines known, then all output lines, cells as conductive as the
+//! voltages across them make them, and again, until nothing changes. Wires are a
+//! thousandth of a cell, so it takes a few rounds.
 //!
 //! That is exact for one vector of bits, and thousands of times as slow as a
-//! product. So a run takes the transfer matrix of cells as they are with every
-//! input line driven, where wires take most: it errs where few lines are
-//! driven, which is where wires matter least.
+//! product. A target says whether a run does it for each vector, or takes the
+//! transfer matrix of cells as they are with every input line driven, where
+//! wires take most: it errs where few lines are driven, which is where wires
+//! matter least.
 
+use super::ladders::Ladders;
 use super::network::Network;
 use crate::chip::curve::CellCurve;
+use crate::target::IdleInputs;
 
-/// Rounds at most, and the change of voltages that ends them, as a share of the
-/// read voltage.
-const ROUNDS: usize = 500;
-const SETTLED: f64 = 1e-12;
+/// Rounds at most. They always come nearer, slowly only where wires take most of
+/// the voltage.
+const ROUNDS: usize = 100_000;
 
-/// A network with voltages at all nodes.
+/// A change of voltages, as a share of the read voltage, that is none but of
+/// rounding.
+const ROUNDING: f64 = 1e-15;
+
+/// How far voltages may be off, as a share of the read voltage, for those who
+/// want all digits.
+pub(super) const SETTLED: f64 = 1e-12;
+
+/// Voltages at the nodes of a network; memory that is used again. Of vectors the
+/// lines that carry current are taken, from the sense amplifiers on.
+#[derive(Debug, Default)]
 pub(super) struct OperatingPoint {
-    /// Chords in uS, laid out as the cells of the network.
-    pub chords_us: Vec<f64>,
-    /// Currents that flow out of the output lines, in uA.
-    pub currents_ua: Vec<f64>,
+    /// Input lines that carry current, by their place in the network.
+    lines: Vec<usize>,
+    sources: Vec<Option<f64>>,
+    /// Of output lines, from virtual ground up to each of these lines.
+    from_sense: Vec<f64>,
+    /// Cells as they were verified, and as they conduct; `[output][line]`.
+    cells: Vec<f64>,
+    chords: Vec<f64>,
+    /// Voltages at both ends of the cells: where they are found, and turned.
+    at_inputs: Vec<f64>,
+    at_outputs_turned: Vec<f64>,
+    /// `[line][output]`.
+    chords_turned: Vec<f64>,
+    at_inputs_turned: Vec<f64>,
+    at_outputs: Vec<f64>,
+    grounds: Vec<Option<f64>>,
+    ladders: Ladders,
 }
 
 impl OperatingPoint {
-    /// With these input lines driven, by their place in the network.
-    pub fn new(network: &Network, curve: &CellCurve, driven: &[bool]) -> Self {
-        let (n_inputs, n_outputs) = (network.inputs.len(), network.outputs.len());
-        let read_v = curve.read_v();
-        let source = |input: usize| if driven[input] { read_v } else { 0.0 };
-        // `[output][input]`, as the cells.
-        let mut at_inputs: Vec<f64> =
-            (0..n_outputs).flat_map(|_| (0..n_inputs).map(source)).collect();
-        let mut at_outputs = vec![0.0; n_inputs * n_outputs];
-        let mut chords_us = network.cells.clone();
-        let towards_sense: Vec<usize> = (0..n_inputs).rev().collect();
-        let from_sense: Vec<f64> =
-            towards_sense.iter().map(|&input| network.along_outputs[input]).collect();
-        let (mut along_input, mut along_output) = (Ladder::new(n_outputs), Ladder::new(n_inputs));
+    /// Finds the voltages with these input lines driven, by their place in the
+    /// network.
+    #[inline(always)]
+    pub fn find(
+        &mut self,
+        network: &Network,
+        curve: Option<&CellCurve>,
+        idle: IdleInputs,
+        driven: &[bool],
+        settled: f64,
+    ) {
+        let read_v = curve.map_or(1.0, CellCurve::read_v);
+        self.begin(network, idle, driven, read_v);
+        let (n_lines, n_outputs) = (self.lines.len(), network.outputs.len());
+        let mut before = 0.0;
         for _ in 0..ROUNDS {
-            for (at, chord) in chords_us.iter_mut().enumerate() {
-                *chord = curve.chord_us(network.cells[at], at_inputs[at] - at_outputs[at]);
-            }
-            let mut change = 0f64;
-            for input in 0..n_inputs {
-                let at = |output: usize| output * n_inputs + input;
-                let cells =
-                    (0..n_outputs).map(|output| (chords_us[at(output)], at_outputs[at(output)]));
-                along_input.solve(source(input), &network.along_inputs, cells);
-                for (output, &voltage) in along_input.voltages.iter().enumerate() {
-                    change = change.max((voltage - at_inputs[at(output)]).abs());
-                    at_inputs[at(output)] = voltage;
+            if let Some(curve) = curve {
+                let across = self.at_inputs.iter().zip(&self.at_outputs_turned);
+                let cells = self.cells.iter().zip(across);
+                for (chord, (&us, (input, output))) in self.chords.iter_mut().zip(cells) {
+                    *chord = curve.chord_us(us, input - output);
                 }
+                turn(&self.chords, n_lines, &mut self.chords_turned);
             }
-            for output in 0..n_outputs {
-                let at = |nth: usize| output * n_inputs + towards_sense[nth];
-                let cells = (0..n_inputs).map(|nth| (chords_us[at(nth)], at_inputs[at(nth)]));
-                along_output.solve(0.0, &from_sense, cells);
-                for (nth, &voltage) in along_output.voltages.iter().enumerate() {
-                    change = change.max((voltage - at_outputs[at(nth)]).abs());
-                    at_outputs[at(nth)] = voltage;
-                }
-            }
-            if change <= SETTLED * read_v {
+            let of_inputs = self.ladders.solve(
+                &self.sources,
+                &network.along_inputs,
+                (&self.chords, &self.at_outputs_turned),
+                &mut self.at_inputs,
+            );
+            turn(&self.at_inputs, n_lines, &mut self.at_inputs_turned);
+            let of_outputs = self.ladders.solve(
+                &self.grounds,
+                &self.from_sense,
+                (&self.chords_turned, &self.at_inputs_turned),
+                &mut self.at_outputs,
+            );
+            turn(&self.at_outputs, n_outputs, &mut self.at_outputs_turned);
+            // Changes fall by much the same ratio from round to round, so what all
+            // others will come to is known.
+            let change = of_inputs.max(of_outputs) / read_v;
+            let ratio = change / before;
+            if change <= ROUNDING || (ratio < 1.0 && change * ratio <= settled * (1.0 - ratio)) {
                 break;
             }
+            before = change;
         }
-        let currents_ua = (0..n_outputs)
-            .map(|output| {
-                let own = output * n_inputs..(output + 1) * n_inputs;
-                own.map(|at| chords_us[at] * (at_inputs[at] - at_outputs[at])).sum()
-            })
-            .collect();
-        Self { chords_us, currents_ua }
+    }
+
+    /// Output lines at ground, and the lines that carry current.
+    #[inline(always)]
+    fn begin(&mut self, network: &Network, idle: IdleInputs, driven: &[bool], read_v: f64) {
+        let (n_inputs, n_outputs) = (network.inputs.len(), network.outputs.len());
+        let none_driven = !driven.contains(&true);
+        let carries = |&input: &usize| match idle {
+            IdleInputs::Grounded => true,
+            IdleInputs::Floating => !none_driven,
+            IdleInputs::GatedOff => driven[input],
+        };
+        self.lines.clear();
+        self.lines.extend((0..n_inputs).rev().filter(carries));
+        self.sources.clear();
+        self.sources.extend(self.lines.iter().map(|&input| match (driven[input], idle) {
+            (true, _) => Some(read_v),
+            (false, IdleInputs::Floating) => None,
+            (false, _) => Some(0.0),
+        }));
+        self.from_sense.clear();
+        let mut beyond = n_inputs;
+        for &input in &self.lines {
+            self.from_sense.push(network.along_outputs[input..beyond].iter().sum());
+            beyond = input;
+        }
+        self.cells.clear();
+        for cells in network.cells.chunks_exact(n_inputs.max(1)) {
+            self.cells.extend(self.lines.iter().map(|&input| cells[input]));
+        }
+        self.chords.clone_from(&self.cells);
+        self.grounds.clear();
+        self.grounds.resize(n_outputs, Some(0.0));
+        let n_cells = self.cells.len();
+        for values in [&mut self.at_outputs, &mut self.at_outputs_turned] {
+            values.clear();
+            values.resize(n_cells, 0.0);
+        }
+        for values in [&mut self.chords_turned, &mut self.at_inputs_turned] {
+            values.resize(n_cells, 0.0);
+        }
+        self.at_inputs.clear();
+        for _ in 0..n_outputs {
+            self.at_inputs.extend(self.sources.iter().map(|source| source.unwrap_or(0.0)));
+        }
+        turn(&self.chords, self.lines.len(), &mut self.chords_turned);
+    }
+
+    /// Of each output line of the network, its current over the read voltage, in
+    /// uS, and the sum of its cells' squares, in uS^2.
+    #[inline(always)]
+    pub fn read(&self, read_v: f64, currents_us: &mut [f64], squares_us2: &mut [f64]) {
+        currents_us.fill(0.0);
+        squares_us2.fill(0.0);
+        let n_outputs = currents_us.len().max(1);
+        let ends = self.at_inputs_turned.chunks_exact(n_outputs);
+        let lines = self.chords_turned.chunks_exact(n_outputs).zip(ends);
+        for ((chords, inputs), outputs) in lines.zip(self.at_outputs.chunks_exact(n_outputs)) {
+            let cells = chords.iter().zip(inputs).zip(outputs);
+            let sums = currents_us.iter_mut().zip(squares_us2.iter_mut());
+            for ((current, square), ((chord, input), output)) in sums.zip(cells) {
+                let us = chord * (input - output) / read_v;
+                *current += us;
+                *square += us * us;
+            }
+        }
+    }
+
+    /// Cells as they conduct, laid out as those of the network; all its lines
+    /// carry current.
+    pub fn chords_us(&self) -> Vec<f64> {
+        let lines = self.chords.chunks_exact(self.lines.len().max(1));
+        lines.flat_map(|chords| chords.iter().rev().copied()).collect()
     }
 }
 
-/// A line from a source on: resistors along it, and at each node a cell that
-/// leads to a known voltage.
-struct Ladder {
-    /// What a node sees of itself and of what lies beyond: a conductance, and
-    /// the current that is pushed into it.
-    seen: Vec<(f64, f64)>,
-    voltages: Vec<f64>,
-}
-
-impl Ladder {
-    fn new(n_nodes: usize) -> Self {
-        Self { seen: vec![(0.0, 0.0); n_nodes], voltages: vec![0.0; n_nodes] }
-    }
-
-    /// From resistances up to each node, and cells as conductance and voltage
-    /// at their other end.
-    fn solve(
-        &mut self,
-        source: f64,
-        resistances: &[f64],
-        cells: impl DoubleEndedIterator<Item = (f64, f64)> + ExactSizeIterator,
-    ) {
-        let (mut conductance, mut current) = (0.0, 0.0);
-        for ((seen, (cell, voltage)), &resistance) in
-            self.seen.iter_mut().zip(cells).zip(resistances).rev()
-        {
-            conductance += cell;
-            current += cell * voltage;
-            *seen = (conductance, current);
-            // As the node before sees it, through the resistor between them.
-            let passed = 1.0 / (1.0 + resistance * conductance);
-            conductance *= passed;
-            current *= passed;
-        }
-        let mut before = source;
-        let nodes = self.voltages.iter_mut().zip(&self.seen).zip(resistances);
-        for ((voltage, &(conductance, current)), &resistance) in nodes {
-            before = (before + resistance * current) / (1.0 + resistance * conductance);
-            *voltage = before;
+/// Rows of so many values as columns, a square of them at a time.
+#[inline(always)]
+fn turn(from: &[f64], width: usize, to: &mut [f64]) {
+    const SIDE: usize = 8;
+    let height = from.len() / width.max(1);
+    for top in (0..height).step_by(SIDE) {
+        for left in (0..width).step_by(SIDE) {
+            for row in top..height.min(top + SIDE) {
+                for column in left..width.min(left + SIDE) {
+                    to[column * height + row] = from[row * width + column];
+                }
+            }
         }
     }
 }

@@ -33,8 +33,14 @@ fn cells(pe: Pe, seed: u64) -> Vec<f64> {
 }
 
 /// Every node of every line, every branch between them: Kirchhoff's matrix in
-/// S, and Gauss's elimination. Without any zero resistance.
-fn nodal_analysis(pe: Pe, wires: &Wires, cells_us: &[f64]) -> Vec<f64> {
+/// S, and Gauss's elimination. Without any zero resistance; lines that float
+/// have no driver.
+pub(super) fn nodal_analysis(
+    pe: Pe,
+    wires: &Wires,
+    cells_us: &[f64],
+    floating: &[bool],
+) -> Vec<f64> {
     let (n, m) = (pe.inputs as usize, pe.outputs as usize);
     let n_nodes = 2 * n * m;
     let above = |i: usize, j: usize| i * m + j;
@@ -49,12 +55,13 @@ fn nodal_analysis(pe: Pe, wires: &Wires, cells_us: &[f64]) -> Vec<f64> {
         }
     };
     let driver_s = 1.0 / (wires.driver_ohm + wires.input_ohm_per_cell);
+    let driver_s = |i: usize| if floating.get(i) == Some(&true) { 0.0 } else { driver_s };
     let sense_s = 1.0 / (wires.sense_ohm + wires.output_ohm_per_cell);
     for i in 0..n {
         for j in 0..m {
             branch(above(i, j), Some(below(i, j)), cells_us[i * m + j] * 1e-6);
             if j == 0 {
-                branch(above(i, j), None, driver_s);
+                branch(above(i, j), None, driver_s(i));
             } else {
                 branch(above(i, j), Some(above(i, j - 1)), 1.0 / wires.input_ohm_per_cell);
             }
@@ -67,7 +74,7 @@ fn nodal_analysis(pe: Pe, wires: &Wires, cells_us: &[f64]) -> Vec<f64> {
     }
     // One right-hand side for each input line at 1 V.
     for i in 0..n {
-        matrix[above(i, 0)][n_nodes + i] = driver_s;
+        matrix[above(i, 0)][n_nodes + i] = driver_s(i);
     }
     for pivot in 0..n_nodes {
         let row = matrix[pivot].clone();
@@ -96,7 +103,7 @@ fn assert_close(found: &[f64], wanted: &[f64], pe: Pe, tolerance: f64) {
     }
 }
 
-fn resistances() -> impl Strategy<Value = Wires> {
+pub(super) fn resistances() -> impl Strategy<Value = Wires> {
     let ohm = || (1.0..10.0, 0usize..5).prop_map(|(x, e)| x * [1.0, 10.0, 1e2, 1e3, 1e4][e]);
     (ohm(), ohm(), ohm(), ohm()).prop_map(
         |(input_ohm_per_cell, output_ohm_per_cell, driver_ohm, sense_ohm)| Wires {
@@ -141,7 +148,7 @@ proptest! {
     ) {
         let pe = Pe { inputs, outputs };
         let cells = cells(pe, seed);
-        let wanted = nodal_analysis(pe, &wires, &cells);
+        let wanted = nodal_analysis(pe, &wires, &cells, &[]);
         for found in both_ways(pe, &wires, &cells) {
             assert_close(&found, &wanted, pe, 1e-9);
         }
@@ -275,7 +282,7 @@ fn lines_left_out_keep_their_wire() {
         sense_ohm: 9.0,
         ..Wires::NONE
     };
-    let wanted = nodal_analysis(pe, &wires, &cells);
+    let wanted = nodal_analysis(pe, &wires, &cells, &[]);
     for found in both_ways(pe, &wires, &cells) {
         assert_close(&found, &wanted, pe, 1e-10);
     }
