@@ -15,7 +15,6 @@ The settings were fixed before any test image was looked at; README.md has what 
 This script never reads the test images.
 """
 
-import argparse
 import functools
 import math
 import time
@@ -23,10 +22,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-import idx
+import training
 
 LEVELS = 7  # a pair of 8-level cells holds -7..+7
 EMA_KEEP = 0.999
@@ -203,40 +201,12 @@ def onnx_model(weights):
         helper.make_node("Flatten", ["pool2_out"], ["flatten_out"], "flatten", axis=1),
         helper.make_node("Gemm", ["flatten_out", "fc.weight"], ["logits"], "fc", transB=1),
     ]
-    graph = helper.make_graph(
-        nodes, "mcnn",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(weights[name], f"{name}.weight") for name in LAYERS],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7, producer_name="train_mcnn.py")
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mnist", required=True, help="folder with the four gzipped MNIST files")
-    parser.add_argument("--out", default="mcnn.onnx")
-    parser.add_argument("--holdout", type=int, default=0, help="train without the last N images and report on them")
-    parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--sigma", type=float, default=0.035, help="weight error in training, in parts of the column's largest")
-    parser.add_argument("--smoothing", type=float, default=0.0, help="of the labels")
-    parser.add_argument("--strength", type=float, default=0.7, help="of the augmentation")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-
-    images, labels = idx.read_part(options.mnist, "train")
-    if options.holdout:
-        kept = len(images) - options.holdout
-        train(images[:kept], labels[:kept], options, (images[kept:], labels[kept:]))
-        return
-    weights = train(images, labels, options)
-    onnx.save(onnx_model(weights), options.out)
-    print(f"wrote {options.out}: {sum(w.size for w in weights.values())} weights")
+    constants = [numpy_helper.from_array(weights[name], f"{name}.weight") for name in LAYERS]
+    return training.classifier("mcnn", nodes, constants, opset=13, ir_version=7, producer="train_mcnn.py")
 
 
 if __name__ == "__main__":
-    main()
+    training.main(
+        __doc__, "mcnn.onnx", train, onnx_model, epochs=50, rate=4e-3, sigma=0.035, strength=0.7,
+        more=lambda parser: parser.add_argument("--smoothing", type=float, default=0.0, help="of the labels"),
+    )

@@ -12,7 +12,6 @@ error on every weight in each batch, which keeps it from leaning on single weigh
 test images.
 """
 
-import argparse
 import functools
 import math
 import time
@@ -20,10 +19,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-import idx
+import training
 from train_mcnn import augmented, cross_entropy
 
 WIDTH, HEADS, WIDE, BLOCKS, PATCH = 32, 4, 64, 2, 7
@@ -216,39 +214,8 @@ def onnx_model(weights):
     x = g.op("ReduceMean", g.norm("last", x), name="mean", axes=[1], keepdims=0)
     g.op("Gemm", x, g.own("head.weight"), g.own("head.bias"), name="head")
     g.nodes[-1].output[0] = "logits"
-    graph = helper.make_graph(
-        g.nodes, "vit",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
-        g.constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="train_vit.py")
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mnist", required=True, help="folder with the four gzipped MNIST files")
-    parser.add_argument("--out", default="vit.onnx")
-    parser.add_argument("--holdout", type=int, default=0, help="train without the last N images and report on them")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--sigma", type=float, default=0.03, help="weight error in training, in parts of the column's largest")
-    parser.add_argument("--strength", type=float, default=0.5, help="of the augmentation")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-
-    images, labels = idx.read_part(options.mnist, "train")
-    if options.holdout:
-        kept = len(images) - options.holdout
-        train(images[:kept], labels[:kept], options, (images[kept:], labels[kept:]))
-        return
-    weights = train(images, labels, options)
-    onnx.save(onnx_model(weights), options.out)
-    print(f"wrote {options.out}: {sum(w.size for n, w in weights.items() if n.endswith('.weight'))} weights on arrays")
+    return training.classifier("vit", g.nodes, g.constants, opset=17, ir_version=8, producer="train_vit.py")
 
 
 if __name__ == "__main__":
-    main()
+    training.main(__doc__, "vit.onnx", train, onnx_model, epochs=8, rate=3e-3, sigma=0.03, strength=0.5)

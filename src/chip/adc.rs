@@ -114,11 +114,11 @@ pub fn settings(
         AdcRange::FullScale | AdcRange::OneLevel => return Ok(fixed),
         AdcRange::Calibrated | AdcRange::CalibratedByPlane => {}
     }
-    let vectors = sample_codes(graph, quantized, mapping, calibration)?;
     // The plan with full-scale settings tells which cells a tile has.
     let plan = schedule(PlanParts { graph, quantized, mapping, adc: &fixed }, target);
     let n_currents: u64 = mapping.tiles.keys().map(|id| n_currents(&plan, id)).sum();
     let n_vectors = (MAX_CURRENTS / n_currents.max(1)).max(LEAST_VECTORS) as usize;
+    let vectors = sample_codes(graph, quantized, mapping, (calibration, n_vectors))?;
     let mut by_pe: BTreeMap<PeId, Vec<WeightTileId>> = BTreeMap::new();
     for (id, place) in mapping.tiles.iter() {
         by_pe.entry(place.pe).or_default().push(id);
@@ -127,20 +127,21 @@ pub fn settings(
         let fallback = plan.tiles[id].adc;
         match TileKernel::finest(chip, &mapping.tiles[id], &fallback, plan.subtract) {
             Some(kernel) => {
-                let seen = see(&plan, id, &kernel, (&vectors, n_vectors));
+                let seen = see(&plan, id, &kernel, &vectors);
                 calibrated(&seen, target.readout.adc_range, fallback)
             }
             None => fallback,
         }
     };
     // One PE at a time a thread, since all cells of a large model take more
-    // memory than the model.
+    // memory than the model; its tiles in turn, since a thread that waited for
+    // others' would begin with the next PE.
     let found: Vec<(WeightTileId, AdcSetting)> = by_pe
         .par_iter()
         .flat_map(|(&pe, ids)| {
             // Cells at their targets exactly, since no chip is there yet.
             let chip = programming::exact(&plan, target, pe).effective(&plan).into_owned();
-            ids.par_iter().map(|&id| (id, setting(&chip, id))).collect::<Vec<_>>()
+            ids.iter().map(|&id| (id, setting(&chip, id))).collect::<Vec<_>>()
         })
         .collect();
     let mut settings = fixed;
@@ -187,12 +188,12 @@ fn n_currents(plan: &ExecutionPlan, id: WeightTileId) -> u64 {
     u64::from(bits) * u64::from(plan.n_conversions(id))
 }
 
-/// Codes of each layer's sample vectors, `[sample][group][row]`.
+/// Codes of each layer's first sample vectors, `[sample][group][row]`.
 fn sample_codes(
     graph: &LayerGraph,
     quantized: &QuantizedLayers,
     mapping: &Mapping,
-    calibration: &Calibration,
+    (calibration, n_vectors): (&Calibration, usize),
 ) -> Result<BTreeMap<LayerId, Vec<u16>>, QuantizeError> {
     let mut vectors = BTreeMap::new();
     for (id, layer, crossbar) in graph.crossbar_layers() {
@@ -206,7 +207,9 @@ fn sample_codes(
             Some(unrolling) => unrolling.samples(&statistics.samples).into(),
             None => (&statistics.samples).into(),
         };
-        let codes = samples.iter().map(|&x| coding.encode(x) as u16).collect();
+        let n_samples = statistics.samples.len() / statistics.sample_length.max(1);
+        let n_codes = samples.len() / n_samples.max(1) * n_vectors.min(n_samples);
+        let codes = samples.iter().take(n_codes).map(|&x| coding.encode(x) as u16).collect();
         vectors.insert(id, codes);
     }
     Ok(vectors)
@@ -268,7 +271,7 @@ fn see(
     plan: &ExecutionPlan,
     id: WeightTileId,
     kernel: &TileKernel,
-    (vectors, n_vectors): (&BTreeMap<LayerId, Vec<u16>>, usize),
+    vectors: &BTreeMap<LayerId, Vec<u16>>,
 ) -> Seen {
     let place = &plan.tiles[id].place;
     let Some((layer, codes)) = plan.layers.get(&place.layer).zip(vectors.get(&place.layer)) else {
@@ -281,7 +284,7 @@ fn see(
         .clone()
         .flat_map(|group| place.rows.clone().map(move |row| group as usize * n_rows + row as usize))
         .collect();
-    let vectors = codes.chunks_exact(length).take(n_vectors);
+    let vectors = codes.chunks_exact(length);
     let driven = vectors.map(|vector| lines.iter().map(|&line| vector[line]).collect());
     match plan.conversion == Conversion::Accumulated {
         true => see_sums(kernel, driven, &layer.coding, &least_converted_us(plan, layer, place)),

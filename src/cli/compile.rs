@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ohmc::timing::TimingOptions;
+use ohmc::report::Summary;
 use ohmc::{mapping, quantize, refine, schedule};
 use serde_json::{Value, json};
 
@@ -131,8 +131,8 @@ fn write(prepared: Prepared, output: Output) -> Result<(), CliError> {
 
 /// A few lines; `ohmc report` says more.
 fn summary_text(prepared: &Prepared) -> String {
-    let report = prepared.report(TimingOptions::default());
-    let (footprint, counts) = (&report.footprint, &report.schedule.counts);
+    let summary = Summary::new(&prepared.model.graph, &prepared.plan, &prepared.target);
+    let Summary { footprint, macs, n_layers, counts } = &summary;
     let n_pes = match footprint.n_pes_available {
         Some(available) if footprint.n_passes > 1 => {
             format!("{} passes on {available} PEs", footprint.n_passes)
@@ -149,44 +149,44 @@ fn summary_text(prepared: &Prepared) -> String {
          preprocessing   {}\n\
          calibration     {}\n\
          {}",
-        report.model,
-        report.target,
-        counted(report.layers.len() as u64, "layer"),
+        prepared.file,
+        prepared.target.name,
+        counted(*n_layers as u64, "layer"),
         counted(prepared.plan.tiles.len() as u64, "tile"),
         footprint.cells_used,
         footprint.cells_total,
-        report.macs.on_arrays,
-        report.macs.digital,
+        macs.on_arrays,
+        macs.digital,
         counts.latency_cycles,
         us(counts.latency_cycles),
         counts.interval_cycles,
         us(counts.interval_cycles),
-        report.preprocessing,
-        report.calibration,
+        prepared.preprocess.describe(),
+        prepared.calibration(),
         prepared.made.as_ref().map_or(String::new(), Made::choices_text),
     ) + &prepared.made.as_ref().map_or(String::new(), Made::filled_text)
 }
 
 fn summary_json(prepared: &Prepared, plan: Option<String>) -> Value {
-    let report = prepared.report(TimingOptions::default());
-    let (footprint, counts) = (&report.footprint, &report.schedule.counts);
+    let summary = Summary::new(&prepared.model.graph, &prepared.plan, &prepared.target);
+    let Summary { footprint, macs, n_layers, counts } = &summary;
     json!({
-        "model": report.model,
-        "target": report.target,
+        "model": prepared.file,
+        "target": prepared.target.name,
         "plan": plan,
-        "layers_on_arrays": report.layers.len(),
+        "layers_on_arrays": n_layers,
         "tiles": prepared.plan.tiles.len(),
         "pes_used": footprint.n_pes_used,
         "pes": footprint.n_pes_available,
         "passes": footprint.n_passes,
         "cells_used": footprint.cells_used,
         "cells_total": footprint.cells_total,
-        "macs_on_arrays": report.macs.on_arrays,
-        "macs_digital": report.macs.digital,
+        "macs_on_arrays": macs.on_arrays,
+        "macs_digital": macs.digital,
         "latency_cycles": counts.latency_cycles,
         "interval_cycles": counts.interval_cycles,
-        "preprocessing": report.preprocessing,
-        "calibration": report.calibration,
+        "preprocessing": prepared.preprocess.describe(),
+        "calibration": prepared.calibration(),
         "rounding": prepared.made.as_ref().and_then(Made::rounding_json),
         "fit": prepared.made.as_ref().and_then(Made::fit_json),
         "replication": prepared.made.as_ref().and_then(Made::filled_json),

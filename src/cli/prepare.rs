@@ -357,19 +357,23 @@ impl Ready {
 }
 
 impl Prepared {
-    /// What it takes of the chip.
-    pub fn report(&self, timing: TimingOptions) -> Report {
-        let calibration = match &self.made {
+    /// What the ranges were chosen from.
+    pub fn calibration(&self) -> String {
+        match &self.made {
             Some(made) => made.calibration.to_string(),
             None => "as the plan was compiled".to_string(),
-        };
+        }
+    }
+
+    /// What it takes of the chip.
+    pub fn report(&self, timing: TimingOptions) -> Report {
         Report::new(&ReportParts {
             model_name: &self.file,
             graph: &self.model.graph,
             plan: &self.plan,
             target: &self.target,
             preprocessing: &self.preprocess.describe(),
-            calibration: &calibration,
+            calibration: &self.calibration(),
             timing,
         })
     }

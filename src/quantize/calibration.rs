@@ -12,6 +12,10 @@ use crate::tensor::Tensor;
 /// Input vectors kept of each layer, spread over inputs and positions: enough
 /// for the tails of a tile's currents, little enough to store.
 pub const SAMPLE_ROWS: usize = 512;
+/// Fewer are kept of a large model, down to [`SAMPLE_ROWS_LEAST`]: of all its
+/// layers together so many values, which take 50 MB.
+const SAMPLE_VALUES: usize = 12 << 20;
+const SAMPLE_ROWS_LEAST: usize = 64;
 
 /// What a layer's inputs looked like.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -79,16 +83,27 @@ pub struct LayerInput<'a> {
     pub values: &'a [f32],
 }
 
+impl LayerInput<'_> {
+    /// Values of a vector that drives the layer.
+    fn length(&self) -> usize {
+        self.nest.n_groups() * self.nest.n_rows()
+    }
+}
+
 impl LayerStatistics {
     /// Adds what the layer reads in one batch, and samples up to so many
-    /// vectors of it.
-    fn add(&mut self, read: &LayerInput<'_>, n_batch: usize, n_samples: usize) {
+    /// vectors of it, until so many are kept.
+    fn add(&mut self, read: &LayerInput<'_>, n_batch: usize, n_samples: usize, n_kept: usize) {
         let &LayerInput { nest, shape, values, .. } = read;
-        self.sample_length = nest.n_groups() * nest.n_rows();
+        self.sample_length = read.length();
         self.inputs.add(values);
         let n_positions = nest.positions_of_batch(n_batch);
         let kept = self.samples.len() / self.sample_length.max(1);
-        let n_samples = n_samples.min(SAMPLE_ROWS - kept.min(SAMPLE_ROWS));
+        let n_samples = n_samples.min(n_kept - kept.min(n_kept));
+        if self.samples.is_empty() {
+            // Not twice as much, as a vector that grows would take.
+            self.samples.reserve_exact(n_kept * self.sample_length);
+        }
         for sample in 0..n_samples.min(n_positions) {
             // A golden-ratio walk visits rows, columns and inputs evenly.
             let position = (sample as u64)
@@ -106,7 +121,7 @@ impl LayerStatistics {
 #[derive(Debug, Clone, Default)]
 pub struct Collector {
     calibration: Calibration,
-    samples_per_input: usize,
+    n_expected: usize,
 }
 
 impl Collector {
@@ -115,7 +130,7 @@ impl Collector {
         let n_expected = usize::try_from(n_expected).unwrap_or(usize::MAX).max(1);
         Self {
             calibration: Calibration { source: source.into(), ..Default::default() },
-            samples_per_input: SAMPLE_ROWS.div_ceil(n_expected),
+            n_expected,
         }
     }
 
@@ -137,10 +152,15 @@ impl Collector {
                 layers.insert(read.layer.to_string(), LayerStatistics::default());
             }
         }
-        let n_samples = self.samples_per_input * n_batch;
+        // Layers that are written out in steps are read several times.
+        let lengths: BTreeMap<_, _> =
+            reads.iter().map(|read| (read.layer, read.length())).collect();
+        let n_values = lengths.values().sum::<usize>().max(1);
+        let n_kept = (SAMPLE_VALUES / n_values).clamp(SAMPLE_ROWS_LEAST, SAMPLE_ROWS);
+        let n_samples = n_kept.div_ceil(self.n_expected.max(1)) * n_batch;
         layers.par_iter_mut().for_each(|(name, statistics)| {
             for read in reads.iter().filter(|read| read.layer == name) {
-                statistics.add(read, n_batch, n_samples);
+                statistics.add(read, n_batch, n_samples, n_kept);
             }
         });
     }

@@ -20,6 +20,7 @@ mod pes;
 mod physics;
 mod plot;
 mod programming;
+mod summary;
 mod table;
 mod text;
 mod timing;
@@ -34,15 +35,13 @@ pub use layers::{DigitalRow, LayerRow, StageRow};
 pub use pes::{PeRow, Resident};
 pub use physics::Physics;
 pub use programming::{Errors, LevelCurrents, Programming, Spread};
+pub use summary::{Footprint, Macs, Summary};
 pub use work::Work;
-
-use std::collections::BTreeSet;
 
 use crate::chip::Forecast;
 use crate::graph::LayerGraph;
-use crate::mapping::pe_limit;
-use crate::schedule::{ExecutionPlan, PlanLayer};
-use crate::target::{ChipCount, Pe, Target, Wires};
+use crate::schedule::ExecutionPlan;
+use crate::target::{Pe, Target, Wires};
 use crate::timing::{Timing, TimingOptions};
 
 /// What a report is made from.
@@ -115,8 +114,7 @@ pub struct WireLoss {
     /// The share of the read voltage that is lost at the last cell of an input
     /// line whose cells are all at maximum conductance; 0 to 1.
     pub input_line_drop: f64,
-    /// Whether cells are no resistors, so that currents are found as they are
-    /// with every input line driven.
+    /// Whether cells are no resistors.
     pub is_nonlinear: bool,
 }
 
@@ -129,63 +127,6 @@ impl WireLoss {
     }
 }
 
-/// How much of the chip is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Footprint {
-    /// PEs that hold weights.
-    pub n_pes_used: usize,
-    /// PEs of the chip; `None` where a model gets as many as it takes.
-    pub n_pes_available: Option<u32>,
-    /// Chips that have such PEs.
-    pub n_chips_used: usize,
-    /// Chips of the target; `None` where a model gets as many as it takes.
-    pub n_chips_available: Option<u32>,
-    /// How often the chip is written for one run; PEs and cells of all passes
-    /// are counted.
-    pub n_passes: u32,
-    /// Pairs that hold the most sliced weight.
-    pub n_slices: u8,
-    /// Cells of the chip; of the PEs in use where their number is not fixed.
-    pub cells_total: u64,
-    /// Cells taken by tiles.
-    pub cells_used: u64,
-    /// Cells that hold weights. The others that are used lie off the diagonal
-    /// of block-diagonal tiles and hold zero.
-    pub cells_of_weights: u64,
-    /// Weights on the arrays, each replicated one counted once.
-    pub n_weights: u64,
-}
-
-impl Footprint {
-    /// Whether the model fits the chip.
-    pub fn fits(&self) -> bool {
-        let n_passes = u64::from(self.n_passes);
-        self.n_pes_available
-            .is_none_or(|available| self.n_pes_used as u64 <= u64::from(available) * n_passes)
-    }
-
-    /// Cells that are used and hold no weight.
-    pub fn cells_zero(&self) -> u64 {
-        self.cells_used.saturating_sub(self.cells_of_weights)
-    }
-}
-
-/// Multiply-accumulates for one input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Macs {
-    /// Of crossbar layers, padding included.
-    pub on_arrays: u64,
-    /// Of digital layers, as far as they are known.
-    pub digital: u64,
-}
-
-impl Macs {
-    /// The share done on arrays, 0 to 1; `None` for a model without any.
-    pub fn share_on_arrays(&self) -> Option<f64> {
-        numbers::share(self.on_arrays, self.on_arrays.saturating_add(self.digital))
-    }
-}
-
 impl Report {
     /// Computes a report.
     pub fn new(parts: &ReportParts<'_>) -> Self {
@@ -194,10 +135,6 @@ impl Report {
         let layers = layers::crossbar_rows(graph, plan, &by_layer);
         let digital = layers::digital_rows(graph);
         let pes = pes::rows(plan, &by_pe);
-        let n_pes_used = pes.len();
-        let n_pes_available = pe_limit(target);
-        let n_passes = u64::from(plan.n_passes);
-        let n_pes = n_pes_available.map_or(n_pes_used as u64, |n| u64::from(n) * n_passes);
         Self {
             model: parts.model_name.to_string(),
             target: target.name.clone(),
@@ -206,31 +143,13 @@ impl Report {
             wires: WireLoss::new(target),
             preprocessing: parts.preprocessing.to_string(),
             calibration: parts.calibration.to_string(),
-            footprint: Footprint {
-                n_pes_used,
-                n_pes_available,
-                n_chips_used: plan
-                    .targets
-                    .keys()
-                    .map(|&pe| target.chip.chip_of(plan.on_chip(pe).0))
-                    .collect::<BTreeSet<_>>()
-                    .len(),
-                n_chips_available: match target.chip.chips {
-                    ChipCount::Count(n) => Some(n),
-                    ChipCount::AsNeeded => None,
-                },
-                n_passes: plan.n_passes,
-                n_slices: plan.layers.values().map(PlanLayer::n_slices).max().unwrap_or(1),
-                cells_total: n_pes.saturating_mul(plan.pe.cells()),
-                cells_used: total(&layers, |layer| layer.cells),
-                cells_of_weights: total(&layers, |layer| layer.cells_of_weights),
-                n_weights: total(&layers, |layer| layer.n_weights),
+            footprint: Footprint::new(plan, target, &layers, &pes),
+            macs: Macs::new(&layers, &digital),
+            schedule: Schedule {
+                counts: plan.counts(),
+                cycle_ns: plan.cycle_ns,
+                n_pes_used: pes.len(),
             },
-            macs: Macs {
-                on_arrays: total(&layers, |layer| layer.macs),
-                digital: total(&digital, |row| row.macs),
-            },
-            schedule: Schedule { counts: plan.counts(), cycle_ns: plan.cycle_ns, n_pes_used },
             timing: Timing::new(plan, graph, target, parts.timing),
             writing: (plan.n_passes > 1).then(|| Forecast::new(plan, target)).flatten(),
             physics: Physics::new(plan, target),
@@ -254,10 +173,4 @@ impl Report {
     pub fn to_json(&self) -> serde_json::Value {
         json::json(self)
     }
-}
-
-/// A sum over rows; saturating, because counts of a stranger's model may be
-/// anything.
-fn total<R>(rows: &[R], count: impl Fn(&R) -> u64) -> u64 {
-    rows.iter().map(count).fold(0, u64::saturating_add)
 }

@@ -1,6 +1,7 @@
 //! Reports against numbers worked out by hand, and laws: rows add up to
 //! totals, costs follow from their parts.
 
+use super::summary::total;
 use super::*;
 use crate::chip;
 use crate::entity::{LayerId, PeId, Table, TensorId};
