@@ -174,7 +174,7 @@ impl Task for Hold<'_> {
     }
 }
 
-impl Hold<'_> {
+impl<'a> Hold<'a> {
     #[inline(always)]
     fn with<W: Word>(&mut self, tables: &Wide<W>) {
         let n_values = self.kernel.n_values;
@@ -198,12 +198,7 @@ impl Hold<'_> {
         for nth in 0..self.driven.starts.len() {
             let mut totals = vec![(0.0, 0.0); n_values];
             for (plane_index, plane) in self.planes.iter().enumerate() {
-                let bit = usize::from(plane.bit);
-                let patterns = patterns_of(self.driven, nth, bit);
-                let lines = |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
-                if self.kernel.groups.iter().all(|group| lines(group) == 0) {
-                    continue;
-                }
+                let Some(lines) = self.lines(nth, plane) else { continue };
                 let read = solved.read(&self.kernel.groups, lines, &mut memory);
                 for (value, (total, own)) in totals.iter_mut().zip(read).enumerate() {
                     let weight = self.weight(value, plane_index);
@@ -220,6 +215,15 @@ impl Hold<'_> {
                 self.add_noise(variances, first..first + totals.len(), nth);
             }
         }
+    }
+
+    /// The lines of each group that a plane drives, if it drives any.
+    #[inline(always)]
+    fn lines(&self, nth: usize, plane: &Plane) -> Option<impl Fn(&Group) -> usize + use<'a>> {
+        let bit = usize::from(plane.bit);
+        let patterns = patterns_of(self.driven, nth, bit);
+        let lines = move |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
+        self.kernel.groups.iter().any(|group| lines(group) != 0).then_some(lines)
     }
 
     /// What a plane counts in the sum of a value.
@@ -242,22 +246,17 @@ impl Hold<'_> {
     ) -> ([f64; LANES], [f64; LANES]) {
         let (mut totals, mut variances) = ([0.0; LANES], [0.0; LANES]);
         for (plane_index, plane) in self.planes.iter().enumerate() {
-            let bit = usize::from(plane.bit);
-            let patterns = patterns_of(self.driven, nth, bit);
-            let lines = |group: &Group| patterns[group.offset as usize].lines(bit % OCTET);
-            if self.kernel.groups.iter().all(|group| lines(group) == 0) {
-                continue;
-            }
+            let Some(lines) = self.lines(nth, plane) else { continue };
             let mut weights = [0.0; LANES];
             for (weight, value) in weights.iter_mut().zip(values.clone()) {
                 *weight = self.weight(value, plane_index);
             }
-            let sums = tables.sums(chunk, &self.kernel.groups, lines);
+            let sums = tables.sums(chunk, &self.kernel.groups, &lines);
             for ((total, sum), weight) in totals.iter_mut().zip(sums).zip(weights) {
                 *total += sum.to_f64() * weight;
             }
             if self.noise.is_some()
-                && let Some(added) = tables.variance_sums(chunk, &self.kernel.groups, lines)
+                && let Some(added) = tables.variance_sums(chunk, &self.kernel.groups, &lines)
             {
                 for ((variance, added), weight) in variances.iter_mut().zip(added).zip(weights) {
                     *variance += f64::from(added) * weight * weight;
