@@ -62,6 +62,11 @@ impl Training<'_> {
             line("randomised", format!("{:.1} % of all weights", 100.0 * options.randomised));
         }
         line("rule", rule(options));
+        let biases = match options.biases {
+            true => "trained digitally, without a pulse",
+            false => "as they were",
+        };
+        line("biases", biases.to_string());
         if options.backward == Backward::Arrays {
             let Reads { waves, conversions } = session.reads();
             line("errors", format!("by {waves} transposed waves, {conversions} conversions"));
@@ -121,6 +126,7 @@ impl Training<'_> {
             "rate": options.rate,
             "momentum": options.momentum,
             "update": rule(options),
+            "biases_trained": options.biases,
             "backward": match options.backward {
                 Backward::Digital => "digital",
                 Backward::Arrays => "arrays",

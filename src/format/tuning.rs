@@ -10,6 +10,8 @@
 //! looks/losses.npy            f64 [look]
 //! wanted/layer3.npy           f64, changes not made yet, in levels
 //! velocity/layer3.npy         f64, steps wanted so far, in levels; with momentum
+//! biases/layer3.npy           f64, what is added to columns; where it is trained
+//! bias-velocity/layer3.npy    f64, its steps so far; with momentum
 //! fast/...                    the same of a second array, where there is one
 //! cells/written_us/pe5.npy    as in a `.chip`, of PEs with tuned cells; also
 //!                             relaxed_us, pulses, states, and targets in levels
@@ -32,7 +34,7 @@ use super::{Flaw, FormatError, json};
 use crate::chip::{CellState, PeCells, Work};
 use crate::entity::{LayerId, PeId};
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::tuning::{BatchPoint, FastState, HeldOut, Reads, Score, TuneState, n_wanted};
+use crate::tuning::{BatchPoint, FastState, HeldOut, Reads, Registers, Score, TuneState, n_wanted};
 
 const BATCH_COUNTS: &str = "batches/counts.npy";
 const BATCH_SUMS: &str = "batches/sums.npy";
@@ -47,8 +49,18 @@ struct TuningForm {
     batches: usize,
     looks: usize,
     layers: Vec<LayerForm>,
+    registers: Vec<RegistersForm>,
     pes: Vec<PeForm>,
     fast: Option<FastForm>,
+}
+
+/// What is digital of a layer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegistersForm {
+    id: Id<LayerId>,
+    columns: usize,
+    momentum: bool,
 }
 
 /// A second array that gradients go to first.
@@ -92,11 +104,17 @@ pub fn write_tuning(
         layers: layers(&fast.wanted, &fast.velocity),
         pes: fast.pes.iter().map(pe).collect(),
     });
+    let registers = |(&id, own): (&LayerId, &Registers)| RegistersForm {
+        id: Id(id),
+        columns: own.bias.len(),
+        momentum: !own.velocity.is_empty(),
+    };
     let form = TuningForm {
         belongs_to: belongs_to.to_string(),
         batches: state.batches.len(),
         looks: state.looks.len(),
         layers: layers(&state.wanted, &state.velocity),
+        registers: state.registers.iter().map(registers).collect(),
         pes: state.pes.iter().map(|(&id, (cells, _))| PeForm::of(id, &cells.work)).collect(),
         fast,
     };
@@ -138,6 +156,15 @@ pub fn write_tuning(
         archive.add_stored_by(format!("velocity/{id}.npy"), move |writer| {
             write_array(writer, &[velocity.len()], velocity)
         });
+    }
+    for (id, own) in &state.registers {
+        for (what, values) in [("biases", &own.bias), ("bias-velocity", &own.velocity)] {
+            if !values.is_empty() {
+                archive.add_stored_by(format!("{what}/{id}.npy"), move |writer| {
+                    write_array(writer, &[values.len()], values)
+                });
+            }
+        }
     }
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     for (&id, (cells, targets)) in &state.pes {
@@ -250,6 +277,21 @@ pub fn read_tuning(
             velocity.insert(id.0, read("velocity")?);
         }
     }
+    let mut registers = BTreeMap::new();
+    for RegistersForm { id, columns, momentum } in &form.registers {
+        let there = plan.layers.get(&id.0).is_some_and(|layer| layer.bias.len() == *columns);
+        let mut read = |what: &str| -> Result<Vec<f64>, FormatError> {
+            let entry = format!("{what}/{}.npy", id.0);
+            let own = archive.read_array(&entry, &[*columns])?;
+            if !there || own.iter().any(|bias: &f64| !bias.is_finite()) {
+                flaws.push(Flaw::entry(entry, "no biases of this plan"));
+            }
+            Ok(own)
+        };
+        let bias = read("biases")?;
+        let velocity = if *momentum { read("bias-velocity")? } else { Vec::new() };
+        registers.insert(id.0, Registers { bias, velocity });
+    }
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     let mut pes = BTreeMap::new();
     for pe in &form.pes {
@@ -277,7 +319,7 @@ pub fn read_tuning(
         return Err(invalid(flaws));
     }
     archive.finish()?;
-    Ok(TuneState { batches, looks, pes, wanted, velocity, fast })
+    Ok(TuneState { batches, looks, pes, wanted, velocity, registers, fast })
 }
 
 /// Reads a fast array.

@@ -69,8 +69,34 @@ enum LinkRule {
     Digital(Rule),
 }
 
-/// Gradients of a batch's mean loss.
-pub(super) type Gradients = BTreeMap<LayerId, Vec<f64>>;
+/// Gradients of a batch's mean loss, of each tuned layer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Gradients {
+    /// With respect to the real weights, `[replica][group][row][column]`.
+    pub weights: BTreeMap<LayerId, Vec<f64>>,
+    /// With respect to what is added to the results, `[group][column]`.
+    pub biases: BTreeMap<LayerId, Vec<f64>>,
+}
+
+impl Gradients {
+    /// Adds those of other samples.
+    pub(super) fn add(&mut self, other: Self) {
+        let own = [&mut self.weights, &mut self.biases];
+        for (own, other) in own.into_iter().zip([other.weights, other.biases]) {
+            for (id, other) in other {
+                match own.get_mut(&id) {
+                    Some(sum) => sum.iter_mut().zip(&other).for_each(|(sum, own)| *sum += own),
+                    None => drop(own.insert(id, other)),
+                }
+            }
+        }
+    }
+
+    /// Whether all are numbers.
+    pub(super) fn are_finite(&self) -> bool {
+        self.weights.values().chain(self.biases.values()).flatten().all(|g| g.is_finite())
+    }
+}
 
 /// What carries errors back through a crossbar layer.
 #[derive(Debug, Clone, Copy)]
@@ -84,8 +110,7 @@ pub(super) enum Carrier<'a> {
 /// What came back.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
-    /// Gradients of the tuned layers' weights,
-    /// `[replica][group][row][column]`.
+    /// Gradients of the tuned layers.
     pub gradients: Gradients,
     /// What the arrays did for it.
     pub reads: Reads,
@@ -198,8 +223,10 @@ impl Way {
                 LinkRule::Product(product) => {
                     let inputs = values(flow, link.inputs[0])?;
                     if link.is_tuned {
+                        let Gradients { weights, biases } = &mut carried.gradients;
                         let own = of_weights(product, inputs, &gradient, flow.n_batch);
-                        carried.gradients.insert(link.layer, own);
+                        weights.insert(link.layer, own);
+                        biases.insert(link.layer, of_biases(product, &gradient, flow.n_batch));
                     }
                     if watch && link.goes_on[0] {
                         carried.errors.insert(link.layer, product.errors(&gradient));
@@ -273,6 +300,13 @@ fn of_weights(product: &Product, inputs: &[f32], gradient: &[f32], n: usize) -> 
     for part in parts {
         sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(part));
     }
+    sum
+}
+
+fn of_biases(product: &Product, gradient: &[f32], n: usize) -> Vec<f64> {
+    let n_results = gradient.len() / n.max(1);
+    let mut sum = vec![0f64; product.n_biases()];
+    gradient.chunks(n_results.max(1)).for_each(|sample| product.add_biases(sample, &mut sum));
     sum
 }
 
