@@ -68,8 +68,20 @@ impl Training<'_> {
         };
         line("biases", biases.to_string());
         if options.backward == Backward::Arrays {
-            let Reads { waves, conversions } = session.reads();
+            let Reads { waves, conversions, energy_pj, array_pj, busy_ns, .. } = session.reads();
+            let by_costs = match self.target.costs {
+                Some(_) => format!("{:.3} nJ by the target's costs, ", energy_pj / 1e3),
+                None => String::new(),
+            };
             line("errors", format!("by {waves} transposed waves, {conversions} conversions"));
+            line(
+                "of them",
+                format!(
+                    "{by_costs}{:.3} nJ in cells by their physics, {:.1} us, PEs at the same time",
+                    array_pj / 1e3,
+                    busy_ns / 1e3
+                ),
+            );
         }
         let both = |a: &Score, b: &Score| {
             format!(
@@ -133,6 +145,9 @@ impl Training<'_> {
             },
             "transposed_waves": session.reads().waves,
             "transposed_conversions": session.reads().conversions,
+            "transposed_energy_pj": self.target.costs.as_ref().map(|_| session.reads().energy_pj),
+            "transposed_array_pj": session.reads().array_pj,
+            "transposed_time_ns": session.reads().busy_ns,
             "programming": self.made.as_ref().map(work),
             "randomised": options.randomised,
             "stopped": session.is_stopped(),

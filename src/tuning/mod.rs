@@ -21,6 +21,7 @@
 //! | `way` | from the scores back to the tuned layers |
 //! | `product`, `rules` | backward rules of crossbar layers, of digital ones |
 //! | `transposed` | errors carried back by the arrays themselves |
+//! | `reads` | what these readings take |
 //! | `registers` | biases, which are digital |
 //! | `cells` | from wanted changes of weights to pulses on cells |
 //! | `transfer` | a second array that gradients go to first |
@@ -42,6 +43,7 @@ mod error;
 mod loss;
 mod product;
 mod randomise;
+mod reads;
 mod registers;
 mod rules;
 mod samples;
@@ -55,11 +57,11 @@ pub use calibrate::{Corrected, Matching, calibrate};
 pub(crate) use cells::n_wanted;
 pub use error::TuneError;
 pub use loss::Score;
+pub use reads::Reads;
 pub use registers::Registers;
 pub use samples::{Gathering, Samples, choose};
 pub use session::{BatchPoint, HeldOut, Session, TuneState, Wear};
 pub use transfer::FastState;
-pub use transposed::Reads;
 pub use tuner::{Trained, Tuner};
 pub use way::Gradients;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::error::TuneError;
 use super::loss::Score;
+use super::reads::Reads;
 use super::registers::Registers;
 use super::samples::{Order, Samples};
 use super::transfer::FastState;
-use super::transposed::Reads;
 use super::tuner::{Trained, Tuned, Tuner};
 use crate::chip::{CellState, PeCells, Work};
 use crate::entity::{LayerId, PeId};

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::error::TuneError;
 use super::product::{Product, of_one};
 use super::rules::{Batch, Rule};
-use super::transposed::{Reading, Reads, Transposed};
+use super::transposed::{Driven, Reading, Transposed};
 use crate::entity::{LayerId, StepId, TensorId};
 use crate::frontend::Model;
 use crate::graph::{LayerGraph, LayerKind};
@@ -112,8 +112,8 @@ pub(super) enum Carrier<'a> {
 pub(super) struct Carried {
     /// Gradients of the tuned layers.
     pub gradients: Gradients,
-    /// What the arrays did for it.
-    pub reads: Reads,
+    /// How the arrays of each layer that it passed were driven.
+    pub driven: BTreeMap<LayerId, Driven>,
     /// Errors that were carried through each layer, `[vector][group][column]`,
     /// where they are wanted.
     pub errors: BTreeMap<LayerId, Vec<f32>>,
@@ -239,8 +239,8 @@ impl Way {
                         }
                         Carrier::Arrays(arrays) => {
                             let read = (arrays, link.layer, flow.first_input);
-                            let (own, reads) = by_arrays(product, inputs, &gradient, read);
-                            carried.reads.add(&reads);
+                            let (own, driven) = by_arrays(product, inputs, &gradient, read);
+                            carried.driven.insert(link.layer, driven);
                             Some(vec![own])
                         }
                     }
@@ -326,29 +326,28 @@ fn by_arrays(
     inputs: &[f32],
     gradient: &[f32],
     (arrays, layer, first_input): (&Transposed<'_>, LayerId, u64),
-) -> (Vec<f32>, Reads) {
+) -> (Vec<f32>, Driven) {
     let n_inputs = product.n_inputs().max(1);
     let n_results = gradient.len() / (inputs.len() / n_inputs).max(1);
-    let samples: Vec<(Vec<f32>, Reads)> = inputs
+    let samples: Vec<(Vec<f32>, Driven)> = inputs
         .par_chunks(n_inputs)
         .zip(gradient.par_chunks(n_results.max(1)))
         .enumerate()
         .map(|(nth, (inputs, gradient))| {
             let number = first_input + nth as u64;
-            let (mut reads, mut reading) = (Reads::default(), Reading::default());
+            let mut reading = Reading::default();
             let own = product.inputs_by(inputs, gradient, |position, replica, errors, sums| {
-                let place = (number, position, replica);
-                reads.add(&arrays.read(layer, place, errors, &mut reading, sums));
+                arrays.read(layer, (number, position, replica), errors, &mut reading, sums);
             });
-            (own, reads)
+            (own, reading.took)
         })
         .collect();
-    let (mut all, mut reads) = (Vec::with_capacity(inputs.len()), Reads::default());
-    for (own, taken) in samples {
+    let (mut all, mut driven) = (Vec::with_capacity(inputs.len()), Driven::default());
+    for (own, took) in samples {
         all.extend(own);
-        reads.add(&taken);
+        driven.add(&took);
     }
-    (all, reads)
+    (all, driven)
 }
 
 fn rule(plan: &ExecutionPlan, model: &Model, id: LayerId) -> Result<LinkRule, String> {

@@ -16,11 +16,12 @@ use crate::tuning::division::{boundary, first_step, layers};
 use crate::tuning::error::TuneError;
 use crate::tuning::loss::Score;
 use crate::tuning::randomise::randomise;
+use crate::tuning::reads::Reads;
 use crate::tuning::registers::Registers;
 use crate::tuning::samples::Samples;
 use crate::tuning::session::TuneState;
 use crate::tuning::transfer::{Fast, FastState};
-use crate::tuning::transposed::{Reads, Transposed};
+use crate::tuning::transposed::Transposed;
 use crate::tuning::way::{Carried, Way};
 use crate::tuning::{Backward, TuneOptions, Update};
 
@@ -260,8 +261,10 @@ impl<'a> Tuner<'a> {
         number: u64,
     ) -> Result<Tuned, TuneError> {
         let first = number.wrapping_mul(self.options.n_batch as u64);
-        let (Carried { gradients, reads, .. }, score) =
+        let (Carried { gradients, driven, .. }, score) =
             self.carry(samples, chosen, first, false)?;
+        let arrays = self.transposed.as_ref();
+        let reads = arrays.map_or(Reads::default(), |arrays| arrays.reads(&driven));
         let finite = gradients.are_finite();
         if !finite || !score.loss.is_finite() {
             let what = if finite { "losses" } else { "gradients" }.to_string();

@@ -186,7 +186,9 @@ impl Tuner<'_> {
         let (mut carried, mut all) = (Carried::default(), Score::default());
         for (part, score) in parts {
             all.add(&score);
-            carried.reads.add(&part.reads);
+            for (id, driven) in &part.driven {
+                carried.driven.entry(*id).or_default().add(driven);
+            }
             carried.gradients.add(part.gradients);
             for (id, errors) in part.errors {
                 carried.errors.entry(id).or_default().extend(errors);

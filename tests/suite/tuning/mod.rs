@@ -3,6 +3,7 @@
 
 mod arrays;
 mod digital;
+mod reads;
 mod transfer;
 mod transformers;
 

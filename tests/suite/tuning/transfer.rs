@@ -39,7 +39,8 @@ fn what_a_fast_array_holds_goes_over_to_the_weights() {
     // Those that wrote it are not among them.
     let made: u64 = pulses - (work.set_pulses + work.reset_pulses - weights_pulses(&session));
     assert!(made > 0);
-    assert!(session.reads().waves > 0);
+    let reads = session.reads();
+    assert!(reads.waves > 0 && reads.array_pj > 0.0 && reads.busy_ns > 0.0, "{reads:?}");
 }
 
 /// Pulses that the weights were given.
