@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use ohmc::tuning::{Score, Session};
 
-use super::picture::{Axis, escaped};
+use super::axes::{Axis, Panel, begun};
 
 const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 600.0;
@@ -28,13 +28,7 @@ pub fn svg(title: &str, session: &Session<'_>) -> String {
 }
 
 fn drawn(title: &str, batches: &[(f64, Score)], looks: &[(f64, Score)]) -> String {
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"28\" font-size=\"16\">{}</text>\n",
-        escaped(title)
-    );
+    let mut text = begun(title, (WIDTH, HEIGHT), LEFT);
     let numbers = || batches.iter().chain(looks).map(|(number, _)| *number);
     let across = Axis::over(numbers(), LEFT, WIDTH - RIGHT);
     for (name, (top, bottom)) in ["right in %", "loss"].into_iter().zip(PANELS) {
@@ -44,7 +38,8 @@ fn drawn(title: &str, batches: &[(f64, Score)], looks: &[(f64, Score)]) -> Strin
         };
         let values = batches.iter().chain(looks).map(|(_, score)| figure(score));
         let up = Axis::over(values, bottom, top);
-        frame(&mut text, across, up, name);
+        let whole = |tick| format!("{tick:.0}");
+        Panel { across, up, shown: [whole, shown], drop: 16.0, name }.draw(&mut text);
         for (points, colour, width) in [(batches, BATCHES, 1.0), (looks, HELD_OUT, 2.0)] {
             let place = |(number, score): &(f64, Score)| {
                 format!("{:.1},{:.1}", across.place(*number), up.place(figure(score)))
@@ -67,39 +62,6 @@ fn drawn(title: &str, batches: &[(f64, Score)], looks: &[(f64, Score)]) -> Strin
         HEIGHT - 12.0
     );
     text
-}
-
-/// Frame and ticks of a panel.
-fn frame(text: &mut String, across: Axis, up: Axis, name: &str) {
-    let (right, top, bottom) = (WIDTH - RIGHT, up.to, up.from);
-    for tick in across.ticks() {
-        let at = across.place(tick);
-        let _ = writeln!(
-            text,
-            "<line x1=\"{at:.1}\" y1=\"{top}\" x2=\"{at:.1}\" y2=\"{bottom}\" stroke=\"#e5e7e9\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick:.0}</text>",
-            bottom + 16.0
-        );
-    }
-    for tick in up.ticks() {
-        let at = up.place(tick);
-        let _ = writeln!(
-            text,
-            "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#e5e7e9\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 8.0,
-            at + 4.0,
-            shown(tick)
-        );
-    }
-    let middle = (top + bottom) / 2.0;
-    let _ = writeln!(
-        text,
-        "<rect x=\"{LEFT}\" y=\"{top}\" width=\"{}\" height=\"{}\" fill=\"none\" stroke=\"#566573\"/>\
-         <text transform=\"translate(20 {middle}) rotate(-90)\" text-anchor=\"middle\">{name}</text>",
-        right - LEFT,
-        bottom - top,
-    );
 }
 
 /// A tick without the digits that its step makes up.

@@ -17,6 +17,7 @@
 //! | `filling` | how replicas were chosen, told |
 //! | `files`, `output` | reading; writing whole files or none |
 //! | `error`, `render`, `crash` | what goes wrong, how it is said, bugs of ohmc |
+//! | `axes` | frames, ticks and axes of pictures |
 //! | `points`, `picture` | what was found at each point of an exploration: kept, tabled, drawn |
 //! | `training` | a chip trained, whichever command asks for it |
 //! | `tuned`, `curves` | what a training came to, told and drawn |
@@ -26,6 +27,7 @@
 //! codes: 0 done, 1 something is wrong with what was given, 2 the command
 //! itself is wrong, 101 a bug of ohmc, 130 interrupted.
 
+mod axes;
 mod calibrate;
 mod chips;
 mod compile;

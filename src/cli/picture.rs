@@ -1,10 +1,9 @@
 //! A picture of explored points: cost to the right, gain upwards, and the
 //! front of those that no other beats.
-//!
-//! Written as SVG by hand: a few shapes need no library.
 
 use std::fmt::Write as _;
 
+use super::axes::{Axis, Panel, begun, escaped};
 use super::points::{Figure, Found, Point, Table, shown};
 
 const WIDTH: f64 = 800.0;
@@ -14,64 +13,21 @@ const RIGHT: f64 = 30.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 60.0;
 
-/// Values along an axis, and where they are drawn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Axis {
-    pub low: f64,
-    pub high: f64,
-    pub from: f64,
-    pub to: f64,
-}
-
-impl Axis {
-    /// An axis over some values, with room at both ends.
-    pub fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for value in values.filter(|value| value.is_finite()) {
-            (low, high) = (low.min(value), high.max(value));
-        }
-        if low > high {
-            (low, high) = (0.0, 1.0);
-        }
-        let room = if high > low { (high - low) * 0.06 } else { low.abs().max(1.0) * 0.1 };
-        Self { low: low - room, high: high + room, from, to }
-    }
-
-    pub fn place(&self, value: f64) -> f64 {
-        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
-    }
-
-    /// Round values, about five of them.
-    pub fn ticks(&self) -> Vec<f64> {
-        let wanted = (self.high - self.low) / 5.0;
-        let mut step = 1.0;
-        while step > wanted {
-            step /= 10.0;
-        }
-        while step * 10.0 <= wanted {
-            step *= 10.0;
-        }
-        let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * step).into_iter().find(|s| *s >= wanted);
-        let step = step.unwrap_or(wanted);
-        let first = (self.low / step).ceil();
-        (0..20).map(|n| (first + f64::from(n)) * step).take_while(|x| *x <= self.high).collect()
-    }
-}
-
 /// The picture of a table.
 pub fn svg(table: &Table, title: &str) -> String {
     let (x, y) = table.axes();
     let values = |figure: Figure| table.rows.iter().filter_map(move |(_, f)| figure.of(f));
     let across = Axis::over(values(x), LEFT, WIDTH - RIGHT);
     let up = Axis::over(values(y), HEIGHT - BOTTOM, TOP);
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"28\" font-size=\"16\">{}</text>\n",
-        escaped(title)
+    let mut text = begun(title, (WIDTH, HEIGHT), LEFT);
+    Panel { across, up, shown: [shown, shown], drop: 18.0, name: y.title() }.draw(&mut text);
+    let _ = writeln!(
+        text,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 15.0,
+        x.title()
     );
-    frame(&mut text, (x, across), (y, up));
     let front = table.front(x, y);
     let mut best: Vec<(f64, f64)> = Vec::new();
     for ((point, found), is_best) in table.rows.iter().zip(front) {
@@ -112,51 +68,9 @@ fn both(found: &Found, x: Figure, y: Figure) -> Option<(f64, f64)> {
     Some((x.of(found)?, y.of(found)?))
 }
 
-/// Frame, ticks, names of the axes.
-fn frame(text: &mut String, (x, across): (Figure, Axis), (y, up): (Figure, Axis)) {
-    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-    for tick in across.ticks() {
-        let at = across.place(tick);
-        let _ = writeln!(
-            text,
-            "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\" stroke=\"#e5e7e9\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            bottom + 18.0,
-            shown(tick)
-        );
-    }
-    for tick in up.ticks() {
-        let at = up.place(tick);
-        let _ = writeln!(
-            text,
-            "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#e5e7e9\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 8.0,
-            at + 4.0,
-            shown(tick)
-        );
-    }
-    let (middle_x, middle_y) = ((LEFT + right) / 2.0, (TOP + bottom) / 2.0);
-    let _ = writeln!(
-        text,
-        "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{}\" height=\"{}\" fill=\"none\" stroke=\"#566573\"/>\n\
-         <text x=\"{middle_x}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n\
-         <text transform=\"translate(20 {middle_y}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
-        right - LEFT,
-        bottom - TOP,
-        HEIGHT - 15.0,
-        x.title(),
-        y.title(),
-    );
-}
-
 fn words(point: &Point, (x, value_x): (Figure, f64), (y, value_y): (Figure, f64)) -> String {
     let at: Vec<String> = point.iter().map(|(path, value)| format!("{path}={value}")).collect();
     format!("{}: {} {}, {} {}", at.join(" "), x.title(), shown(value_x), y.title(), shown(value_y))
-}
-
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ pub struct TrainingOptions {
     #[arg(long)]
     forget: bool,
 
+    /// Leave biases as they are. They are digital registers behind the columns,
+    /// and trained with the weights of their layer, without a pulse.
+    #[arg(long)]
+    keep_biases: bool,
+
     /// Step along the gradient.
     #[arg(long, value_name = "X", default_value_t = 0.3, value_parser = parse_rate)]
     rate: f64,
@@ -267,8 +272,7 @@ impl TrainingOptions {
         if let Some(file) = results.svg {
             file.finish_with(curves::svg(&result.title(), &session).as_bytes())?;
         }
-        let (programmed, targets) = session.finish();
-        prepared.plan.targets = targets;
+        let programmed = session.finish().into_plan(&mut prepared.plan);
         keep(prepared, programmed, results.chip)?;
         output::print(&summary)
     }
@@ -293,6 +297,7 @@ impl TrainingOptions {
             room: chosen.room,
             update,
             carry: !self.forget,
+            biases: !self.keep_biases,
             rate: self.rate,
             momentum: self.momentum,
             n_batch,

@@ -47,7 +47,7 @@ pub struct Tune {
     /// mean and deviation, or by least squares.
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
           default_missing_value = "moments",
-          conflicts_with_all = ["layers", "update", "least", "forget", "rate", "momentum",
+          conflicts_with_all = ["layers", "update", "least", "forget", "keep_biases", "rate", "momentum",
                                 "fast_least", "transfer_every", "transfer_share",
                                 "backward", "batch", "epochs", "batches", "hold_out",
                                 "look_every", "patience", "randomise", "state", "curves", "svg",

@@ -62,9 +62,26 @@ impl Training<'_> {
             line("randomised", format!("{:.1} % of all weights", 100.0 * options.randomised));
         }
         line("rule", rule(options));
+        let biases = match options.biases {
+            true => "trained digitally, without a pulse",
+            false => "as they were",
+        };
+        line("biases", biases.to_string());
         if options.backward == Backward::Arrays {
-            let Reads { waves, conversions } = session.reads();
+            let Reads { waves, conversions, energy_pj, array_pj, busy_ns, .. } = session.reads();
+            let by_costs = match self.target.costs {
+                Some(_) => format!("{:.3} nJ by the target's costs, ", energy_pj / 1e3),
+                None => String::new(),
+            };
             line("errors", format!("by {waves} transposed waves, {conversions} conversions"));
+            line(
+                "of them",
+                format!(
+                    "{by_costs}{:.3} nJ in cells by their physics, {:.1} us, PEs at the same time",
+                    array_pj / 1e3,
+                    busy_ns / 1e3
+                ),
+            );
         }
         let both = |a: &Score, b: &Score| {
             format!(
@@ -121,12 +138,16 @@ impl Training<'_> {
             "rate": options.rate,
             "momentum": options.momentum,
             "update": rule(options),
+            "biases_trained": options.biases,
             "backward": match options.backward {
                 Backward::Digital => "digital",
                 Backward::Arrays => "arrays",
             },
             "transposed_waves": session.reads().waves,
             "transposed_conversions": session.reads().conversions,
+            "transposed_energy_pj": self.target.costs.as_ref().map(|_| session.reads().energy_pj),
+            "transposed_array_pj": session.reads().array_pj,
+            "transposed_time_ns": session.reads().busy_ns,
             "programming": self.made.as_ref().map(work),
             "randomised": options.randomised,
             "stopped": session.is_stopped(),

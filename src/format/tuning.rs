@@ -4,12 +4,15 @@
 //! ```text
 //! tuning.json                 which training it is, how far, what PEs took
 //! batches/counts.npy          u64 [batch][samples, right, cells, SET, RESET, readings,
-//!                             transposed waves, their conversions]
-//! batches/sums.npy            f64 [batch][loss, pJ, ns]
+//!                             transposed waves, their conversions and cycles]
+//! batches/sums.npy            f64 [batch][loss, pJ, ns; of transposed waves pJ by
+//!                             costs, pJ by physics, ns]
 //! looks/counts.npy            u64 [look][batches before, samples, right]
 //! looks/losses.npy            f64 [look]
 //! wanted/layer3.npy           f64, changes not made yet, in levels
 //! velocity/layer3.npy         f64, steps wanted so far, in levels; with momentum
+//! biases/layer3.npy           f64, what is added to columns; where it is trained
+//! bias-velocity/layer3.npy    f64, its steps so far; with momentum
 //! fast/...                    the same of a second array, where there is one
 //! cells/written_us/pe5.npy    as in a `.chip`, of PEs with tuned cells; also
 //!                             relaxed_us, pulses, states, and targets in levels
@@ -32,10 +35,12 @@ use super::{Flaw, FormatError, json};
 use crate::chip::{CellState, PeCells, Work};
 use crate::entity::{LayerId, PeId};
 use crate::schedule::{ExecutionPlan, PeTargets};
-use crate::tuning::{BatchPoint, FastState, HeldOut, Reads, Score, TuneState, n_wanted};
+use crate::tuning::{BatchPoint, FastState, HeldOut, Reads, Registers, Score, TuneState, n_wanted};
 
 const BATCH_COUNTS: &str = "batches/counts.npy";
 const BATCH_SUMS: &str = "batches/sums.npy";
+const BATCH_N_COUNTS: usize = 9;
+const BATCH_N_SUMS: usize = 6;
 const LOOK_COUNTS: &str = "looks/counts.npy";
 const LOOK_LOSSES: &str = "looks/losses.npy";
 
@@ -47,8 +52,18 @@ struct TuningForm {
     batches: usize,
     looks: usize,
     layers: Vec<LayerForm>,
+    registers: Vec<RegistersForm>,
     pes: Vec<PeForm>,
     fast: Option<FastForm>,
+}
+
+/// What is digital of a layer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegistersForm {
+    id: Id<LayerId>,
+    columns: usize,
+    momentum: bool,
 }
 
 /// A second array that gradients go to first.
@@ -92,11 +107,17 @@ pub fn write_tuning(
         layers: layers(&fast.wanted, &fast.velocity),
         pes: fast.pes.iter().map(pe).collect(),
     });
+    let registers = |(&id, own): (&LayerId, &Registers)| RegistersForm {
+        id: Id(id),
+        columns: own.bias.len(),
+        momentum: !own.velocity.is_empty(),
+    };
     let form = TuningForm {
         belongs_to: belongs_to.to_string(),
         batches: state.batches.len(),
         looks: state.looks.len(),
         layers: layers(&state.wanted, &state.velocity),
+        registers: state.registers.iter().map(registers).collect(),
         pes: state.pes.iter().map(|(&id, (cells, _))| PeForm::of(id, &cells.work)).collect(),
         fast,
     };
@@ -108,17 +129,20 @@ pub fn write_tuning(
             let BatchPoint { score, n_cells, work, reads } = batch;
             let Work { set_pulses, reset_pulses, verify_reads, .. } = *work;
             let (n, n_right) = (score.n, score.n_right);
-            let Reads { waves, conversions } = *reads;
-            [n, n_right, *n_cells, set_pulses, reset_pulses, verify_reads, waves, conversions]
+            let Reads { waves, conversions, pe_cycles, .. } = *reads;
+            let pulses = [set_pulses, reset_pulses, verify_reads];
+            [&[n, n_right, *n_cells], &pulses[..], &[waves, conversions, pe_cycles]].concat()
         };
         let counts: Vec<u64> = state.batches.iter().flat_map(counts).collect();
-        write_array(writer, &[state.batches.len(), 8], &counts)
+        write_array(writer, &[state.batches.len(), BATCH_N_COUNTS], &counts)
     });
     archive.add(BATCH_SUMS, move |writer| {
-        let sums =
-            |batch: &BatchPoint| [batch.score.loss, batch.work.energy_pj, batch.work.busy_ns];
+        let sums = |BatchPoint { score, work, reads, .. }: &BatchPoint| {
+            let of_reads = [reads.energy_pj, reads.array_pj, reads.busy_ns];
+            [&[score.loss, work.energy_pj, work.busy_ns], &of_reads[..]].concat()
+        };
         let sums: Vec<f64> = state.batches.iter().flat_map(sums).collect();
-        write_array(writer, &[state.batches.len(), 3], &sums)
+        write_array(writer, &[state.batches.len(), BATCH_N_SUMS], &sums)
     });
     archive.add(LOOK_COUNTS, move |writer| {
         let counts = |look: &HeldOut| [look.after, look.score.n, look.score.n_right];
@@ -138,6 +162,15 @@ pub fn write_tuning(
         archive.add_stored_by(format!("velocity/{id}.npy"), move |writer| {
             write_array(writer, &[velocity.len()], velocity)
         });
+    }
+    for (id, own) in &state.registers {
+        for (what, values) in [("biases", &own.bias), ("bias-velocity", &own.velocity)] {
+            if !values.is_empty() {
+                archive.add_stored_by(format!("{what}/{id}.npy"), move |writer| {
+                    write_array(writer, &[values.len()], values)
+                });
+            }
+        }
     }
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     for (&id, (cells, targets)) in &state.pes {
@@ -206,25 +239,34 @@ pub fn read_tuning(
     if form.belongs_to != belongs_to {
         return Err(FormatError::OtherTuning { file: file.to_string() });
     }
-    let counts: Vec<u64> = archive.read_array(BATCH_COUNTS, &[form.batches, 8])?;
-    let sums: Vec<f64> = archive.read_array(BATCH_SUMS, &[form.batches, 3])?;
-    let batches = counts.chunks_exact(8).zip(sums.chunks_exact(3)).map(|(counts, sums)| {
-        let work = Work {
-            forming_pulses: 0,
-            set_pulses: counts[3],
-            reset_pulses: counts[4],
-            verify_reads: counts[5],
-            energy_pj: sums[1],
-            busy_ns: sums[2],
-        };
-        let score = Score { n: counts[0], n_right: counts[1], loss: sums[0] };
-        BatchPoint {
-            score,
-            n_cells: counts[2],
-            work,
-            reads: Reads { waves: counts[6], conversions: counts[7] },
-        }
-    });
+    let counts: Vec<u64> = archive.read_array(BATCH_COUNTS, &[form.batches, BATCH_N_COUNTS])?;
+    let sums: Vec<f64> = archive.read_array(BATCH_SUMS, &[form.batches, BATCH_N_SUMS])?;
+    let batches = counts.chunks_exact(BATCH_N_COUNTS).zip(sums.chunks_exact(BATCH_N_SUMS)).map(
+        |(counts, sums)| {
+            let work = Work {
+                forming_pulses: 0,
+                set_pulses: counts[3],
+                reset_pulses: counts[4],
+                verify_reads: counts[5],
+                energy_pj: sums[1],
+                busy_ns: sums[2],
+            };
+            let score = Score { n: counts[0], n_right: counts[1], loss: sums[0] };
+            BatchPoint {
+                score,
+                n_cells: counts[2],
+                work,
+                reads: Reads {
+                    waves: counts[6],
+                    conversions: counts[7],
+                    pe_cycles: counts[8],
+                    energy_pj: sums[3],
+                    array_pj: sums[4],
+                    busy_ns: sums[5],
+                },
+            }
+        },
+    );
     let batches = batches.collect();
     let counts: Vec<u64> = archive.read_array(LOOK_COUNTS, &[form.looks, 3])?;
     let losses: Vec<f64> = archive.read_array(LOOK_LOSSES, &[form.looks])?;
@@ -249,6 +291,21 @@ pub fn read_tuning(
         if *momentum {
             velocity.insert(id.0, read("velocity")?);
         }
+    }
+    let mut registers = BTreeMap::new();
+    for RegistersForm { id, columns, momentum } in &form.registers {
+        let there = plan.layers.get(&id.0).is_some_and(|layer| layer.bias.len() == *columns);
+        let mut read = |what: &str| -> Result<Vec<f64>, FormatError> {
+            let entry = format!("{what}/{}.npy", id.0);
+            let own = archive.read_array(&entry, &[*columns])?;
+            if !there || own.iter().any(|bias: &f64| !bias.is_finite()) {
+                flaws.push(Flaw::entry(entry, "no biases of this plan"));
+            }
+            Ok(own)
+        };
+        let bias = read("biases")?;
+        let velocity = if *momentum { read("bias-velocity")? } else { Vec::new() };
+        registers.insert(id.0, Registers { bias, velocity });
     }
     let shape = [plan.pe.inputs as usize, plan.pe.outputs as usize];
     let mut pes = BTreeMap::new();
@@ -277,7 +334,7 @@ pub fn read_tuning(
         return Err(invalid(flaws));
     }
     archive.finish()?;
-    Ok(TuneState { batches, looks, pes, wanted, velocity, fast })
+    Ok(TuneState { batches, looks, pes, wanted, velocity, registers, fast })
 }
 
 /// Reads a fast array.

@@ -21,7 +21,7 @@ use super::activity::Activity;
 use super::digital::Value;
 use super::encode::{encode, first_not_finite};
 use super::layout::Layout;
-use super::results::{Block, TileSums};
+use super::results::{Block, Columns, TileSums};
 use super::stage::{Column, Stage, Sums};
 use super::watch::{InputEvents, Watch};
 use crate::chip::{
@@ -45,6 +45,9 @@ pub(super) struct Crossbar<'a> {
     tiles: Vec<Tile>,
     /// What the zero point adds to each column, in levels times code steps.
     corrections: Vec<f64>,
+    /// What is added to each column's real results: digital registers, which
+    /// hold what the plan says unless somebody trains them.
+    bias: Vec<f32>,
     seed: u64,
     /// Compares sums before they are converted, where that is done.
     stage: Option<Stage>,
@@ -159,6 +162,7 @@ impl<'a> Crossbar<'a> {
             planes,
             tiles,
             corrections: layer.level_sums.iter().map(correction).collect(),
+            bias: layer.bias.clone(),
             seed: chip.seed,
             stage,
             activity: None,
@@ -179,6 +183,11 @@ impl<'a> Crossbar<'a> {
             tile.kernel = kernel.ok_or(RunError::WrongChip { tile: tile.id })?;
             Ok(())
         })
+    }
+
+    /// Puts other values into the registers that are added to columns.
+    pub(super) fn set_bias(&mut self, bias: impl Iterator<Item = f32>) {
+        self.bias.iter_mut().zip(bias).for_each(|(own, bias)| *own = bias);
     }
 
     /// The layer.
@@ -363,7 +372,7 @@ impl<'a> Crossbar<'a> {
                         levels_per_code: tile.levels_per_code,
                         correction: self.corrections[column],
                         scale: self.layer.column_scales[column],
-                        bias: self.layer.bias[column].into(),
+                        bias: self.bias[column].into(),
                     };
                     let (kernel, held, seen) = (&tile.kernel, &held[..], &seen[..]);
                     let sums = Sums { kernel, held, seen, noise: &noise };
@@ -428,7 +437,11 @@ impl<'a> Crossbar<'a> {
                 block.add(sums, start - positions.start, n_columns);
             }
         }
-        block.scale(self.layer, &self.corrections);
+        block.scale(Columns {
+            corrections: &self.corrections,
+            scales: &self.layer.column_scales,
+            bias: &self.bias,
+        });
     }
 }
 

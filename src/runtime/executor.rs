@@ -197,6 +197,14 @@ impl<'a> Executor<'a> {
         changed.try_for_each(|crossbar| crossbar.retabulate(plan, chip))
     }
 
+    /// Puts other values into the registers that are added to a layer's columns,
+    /// `[group][column]`.
+    pub(crate) fn set_bias(&mut self, layer: LayerId, bias: &[f64]) {
+        for own in self.crossbars.values_mut().filter(|own| own.id() == layer) {
+            own.set_bias(bias.iter().map(|&bias| bias as f32));
+        }
+    }
+
     fn step(
         &self,
         id: StepId,

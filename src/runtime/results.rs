@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::layout::Layout;
 use crate::chip::{Instructions, Simd, Task};
-use crate::schedule::PlanLayer;
 
 /// Working memory for one block of positions.
 #[derive(Debug, Default)]
@@ -31,10 +30,10 @@ impl Block {
     }
 
     /// Takes the zero point off, scales, and adds the bias.
-    pub(super) fn scale(&mut self, layer: &PlanLayer, corrections: &[f64]) {
+    pub(super) fn scale(&mut self, columns: Columns<'_>) {
         let Self { levels, reals } = self;
         reals.resize(levels.len(), 0.0);
-        Instructions::detect().run(Scale { layer, corrections, levels, reals });
+        Instructions::detect().run(Scale { columns, levels, reals });
     }
 
     /// Writes the values of these positions where the output tensor has them.
@@ -79,9 +78,17 @@ impl Task for Add<'_> {
     }
 }
 
+/// What is digital of each column.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    /// What the zero point adds, in levels times code steps.
+    pub corrections: &'a [f64],
+    pub scales: &'a [f64],
+    pub bias: &'a [f32],
+}
+
 struct Scale<'a> {
-    layer: &'a PlanLayer,
-    corrections: &'a [f64],
+    columns: Columns<'a>,
     levels: &'a [f64],
     reals: &'a mut [f32],
 }
@@ -91,12 +98,12 @@ impl Task for Scale<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let PlanLayer { column_scales, bias, .. } = self.layer;
-        let n_columns = self.corrections.len().max(1);
+        let Columns { corrections, scales, bias } = self.columns;
+        let n_columns = corrections.len().max(1);
         let positions =
             self.levels.chunks_exact(n_columns).zip(self.reals.chunks_exact_mut(n_columns));
         for (levels, reals) in positions {
-            let columns = self.corrections.iter().zip(column_scales).zip(bias);
+            let columns = corrections.iter().zip(scales).zip(bias);
             for ((real, level), ((correction, scale), &bias)) in
                 reals.iter_mut().zip(levels).zip(columns)
             {

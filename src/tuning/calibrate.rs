@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use super::error::TuneError;
-use super::product::Results;
+use super::product::{OUTSIDE, Results};
 use super::samples::Samples;
 use crate::chip::Chip;
 use crate::entity::{Entity, LayerId, TensorId};
@@ -195,7 +195,7 @@ pub fn calibrate(
 
 /// Sums of each column over all batches.
 fn sums(pairs: &[Pair], output: TensorId, results: &Results) -> Result<Vec<Sums>, String> {
-    let n_columns = results.columns.len();
+    let n_columns = results.n_columns();
     let parts = pairs
         .par_iter()
         .map(|Pair { chip, float }| {
@@ -208,11 +208,9 @@ fn sums(pairs: &[Pair], output: TensorId, results: &Results) -> Result<Vec<Sums>
             }
             let mut sums = vec![Sums::default(); n_columns];
             for (y, f) in y.chunks(each).zip(f.chunks(each)) {
-                for &start in &results.positions {
-                    for (sums, &at) in sums.iter_mut().zip(&results.columns) {
-                        let at = (start + at) as usize;
-                        sums.add(y[at], f[at]);
-                    }
+                for places in results.positions() {
+                    let columns = sums.iter_mut().zip(places).filter(|(_, at)| **at != OUTSIDE);
+                    columns.for_each(|(sums, &at)| sums.add(y[at as usize], f[at as usize]));
                 }
             }
             Ok(sums)
@@ -237,9 +235,10 @@ fn correct(
     let mut values = values.to_vec();
     let each = (values.len() / pair.chip.n_batch.max(1)).max(1);
     for values in values.chunks_mut(each) {
-        for &start in &results.positions {
-            for (&(gain, offset), &at) in matched.iter().zip(&results.columns) {
-                let value = &mut values[(start + at) as usize];
+        for places in results.positions() {
+            let columns = matched.iter().zip(places).filter(|(_, at)| **at != OUTSIDE);
+            for (&(gain, offset), &at) in columns {
+                let value = &mut values[at as usize];
                 *value = (gain * f64::from(*value) + offset) as f32;
             }
         }

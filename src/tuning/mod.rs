@@ -21,10 +21,12 @@
 //! | `way` | from the scores back to the tuned layers |
 //! | `product`, `rules` | backward rules of crossbar layers, of digital ones |
 //! | `transposed` | errors carried back by the arrays themselves |
+//! | `reads` | what these readings take |
+//! | `registers` | biases, which are digital |
 //! | `cells` | from wanted changes of weights to pulses on cells |
 //! | `transfer` | a second array that gradients go to first |
 //! | `division` | which layers and steps have to do with tuned cells |
-//! | `tuner` | one batch: forward, backward, pulses |
+//! | `tuner` | one batch: forward, backward, pulses; `tuner/passes` is what changes nothing |
 //! | `session` | all batches, held-out samples, when to stop; what it takes to go on later |
 //! | `randomise` | weights lost, to be won back |
 //! | `calibrate` | gains and offsets of columns, without labels |
@@ -41,6 +43,8 @@ mod error;
 mod loss;
 mod product;
 mod randomise;
+mod reads;
+mod registers;
 mod rules;
 mod samples;
 mod session;
@@ -53,11 +57,13 @@ pub use calibrate::{Corrected, Matching, calibrate};
 pub(crate) use cells::n_wanted;
 pub use error::TuneError;
 pub use loss::Score;
+pub use reads::Reads;
+pub use registers::Registers;
 pub use samples::{Gathering, Samples, choose};
 pub use session::{BatchPoint, HeldOut, Session, TuneState, Wear};
 pub use transfer::FastState;
-pub use transposed::Reads;
-pub use tuner::Tuner;
+pub use tuner::{Trained, Tuner};
+pub use way::Gradients;
 
 /// How wanted changes become pulses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,6 +135,9 @@ pub struct TuneOptions {
     /// Changes too small for a pulse are kept digitally and added to those of
     /// later batches; else they are forgotten.
     pub carry: bool,
+    /// Whether biases of these layers are trained too: digital registers behind
+    /// the columns, which cost no pulse.
+    pub biases: bool,
     /// Step along the gradient of a batch's mean loss.
     pub rate: f64,
     /// Samples of a batch.
@@ -157,6 +166,7 @@ impl Default for TuneOptions {
             // The change of the paper's first account.
             update: Update::Threshold { least_us: 1.5 },
             carry: true,
+            biases: true,
             rate: 0.3,
             n_batch: 100,
             n_batches: 300,

@@ -114,6 +114,21 @@ impl Product {
         });
     }
 
+    /// Adds what one sample says of what is added to each column,
+    /// `[group][column]`, to its gradient.
+    pub fn add_biases(&self, results: &[f32], biases: &mut [f64]) {
+        for places in self.results.positions() {
+            for (bias, &at) in biases.iter_mut().zip(places).filter(|(_, at)| **at != OUTSIDE) {
+                *bias += f64::from(results[at as usize]);
+            }
+        }
+    }
+
+    /// Columns of all groups, each of which has a bias.
+    pub fn n_biases(&self) -> usize {
+        self.n_groups * self.n_columns
+    }
+
     /// The gradient of one sample's inputs, by weights that are known.
     pub fn inputs(&self, inputs: &[f32], results: &[f32], weights: &[f32]) -> Vec<f32> {
         let mut gradient = vec![0.0; inputs.len()];
@@ -144,11 +159,9 @@ impl Product {
         let mut errors = vec![0.0; self.n_groups * self.n_columns];
         let mut sums = vec![0.0; self.n_groups * self.n_rows];
         let rows = self.rows.chunks_exact(sums.len().max(1));
-        let positions = self.results.positions.iter().zip(&self.replicas).zip(rows);
-        for (position, ((&start, &replica), rows)) in positions.enumerate() {
-            for (own, &at) in errors.iter_mut().zip(&self.results.columns) {
-                *own = results[(start + at) as usize];
-            }
+        let positions = self.results.positions().zip(&self.replicas).zip(rows);
+        for (position, ((places, &replica), rows)) in positions.enumerate() {
+            gather(results, places, &mut errors);
             if errors.iter().all(|&error| error == 0.0) {
                 continue;
             }
@@ -167,10 +180,11 @@ impl Product {
     /// of each, of a sample.
     pub fn errors(&self, results: &[f32]) -> Vec<f32> {
         let mut errors = Vec::new();
-        for &start in &self.results.positions {
-            let of = |&at: &u32| results[(start + at) as usize];
-            if self.results.columns.iter().any(|at| of(at) != 0.0) {
-                errors.extend(self.results.columns.iter().map(of));
+        let mut own = vec![0.0; self.n_groups * self.n_columns];
+        for places in self.results.positions() {
+            gather(results, places, &mut own);
+            if own.iter().any(|&y| y != 0.0) {
+                errors.extend_from_slice(&own);
             }
         }
         errors
@@ -193,12 +207,10 @@ impl Product {
     fn walk(&self, results: &[f32], mut visit: impl FnMut(usize, &[u32], &[f32])) {
         let mut own = vec![0.0; self.n_columns];
         let mut rows = self.rows.chunks_exact(self.n_rows);
-        for (&start, &replica) in self.results.positions.iter().zip(&self.replicas) {
-            for (group, columns) in self.results.columns.chunks_exact(self.n_columns).enumerate() {
+        for (places, &replica) in self.results.positions().zip(&self.replicas) {
+            for (group, places) in places.chunks_exact(self.n_columns).enumerate() {
                 let Some(rows) = rows.next() else { return };
-                for (own, &at) in own.iter_mut().zip(columns) {
-                    *own = results[(start + at) as usize];
-                }
+                gather(results, places, &mut own);
                 if own.iter().any(|&y| y != 0.0) {
                     visit(replica as usize * self.n_groups + group, rows, &own);
                 }
@@ -221,12 +233,23 @@ fn replicas(plan: &ExecutionPlan, id: LayerId, n_positions: usize) -> Vec<u32> {
     replicas
 }
 
-/// Where a crossbar layer's results lie in the output tensor of one sample: of
-/// a position, and from there of each `[group][column]`.
+/// Marks a result past the border of the output, which goes nowhere: where a
+/// wave makes several positions, those of the last windows of a row.
+pub(super) const OUTSIDE: u32 = u32::MAX;
+
+/// The gradients of one position's results, from where these lie.
+fn gather(results: &[f32], places: &[u32], own: &mut [f32]) {
+    for (own, &at) in own.iter_mut().zip(places) {
+        *own = if at == OUTSIDE { 0.0 } else { results[at as usize] };
+    }
+}
+
+/// Where a crossbar layer's results lie in the output tensor of one sample.
 #[derive(Debug, Clone)]
 pub(super) struct Results {
-    pub positions: Vec<u32>,
-    pub columns: Vec<u32>,
+    /// `[position][group][column]`.
+    places: Vec<u32>,
+    n_columns: usize,
 }
 
 impl Results {
@@ -234,28 +257,37 @@ impl Results {
     pub fn new(nest: &LoopNest, output: &[Extent]) -> Result<Self, String> {
         let output = of_one(output)?;
         let extents: Vec<usize> = nest.positions.iter().filter_map(|e| e.for_batch(1)).collect();
-        let n_columns = nest.n_columns();
-        let place = |position: &[usize], group: &[usize], column: &[usize]| {
-            let place = nest.output_offset(&output, |l| match l {
-                LoopRef::Position(i) => position[i],
-                LoopRef::Group(i) => group[i],
-                LoopRef::Column(i) => column[i],
-                LoopRef::Row(_) => 0,
-            });
-            place.map(|at| at as u32).ok_or_else(|| "a result outside its tensor".to_string())
-        };
-        let start = vec![0; extents.len()];
-        let (group, column) = (vec![0; nest.groups.len()], vec![0; nest.columns.len()]);
-        let positions = (0..extents.iter().product())
-            .map(|nth| place(&unflatten(nth, &extents), &group, &column))
-            .collect::<Result<_, _>>()?;
-        let columns = (0..nest.n_groups() * n_columns)
-            .map(|nth| {
-                let group = unflatten(nth / n_columns, &nest.groups);
-                place(&start, &group, &unflatten(nth % n_columns, &nest.columns))
+        let groups = (0..nest.n_groups()).map(|nth| unflatten(nth, &nest.groups));
+        let columns: Vec<(Vec<usize>, Vec<usize>)> = groups
+            .flat_map(|group| {
+                let own = (0..nest.n_columns()).map(|nth| unflatten(nth, &nest.columns));
+                own.map(move |column| (group.clone(), column))
             })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { positions, columns })
+            .collect();
+        let n_columns = columns.len();
+        let mut places = Vec::with_capacity(extents.iter().product::<usize>() * n_columns);
+        for position in (0..extents.iter().product()).map(|nth| unflatten(nth, &extents)) {
+            for (group, column) in &columns {
+                let place = nest.output_offset(&output, |l| match l {
+                    LoopRef::Position(i) => position[i],
+                    LoopRef::Group(i) => group[i],
+                    LoopRef::Column(i) => column[i],
+                    LoopRef::Row(_) => 0,
+                });
+                places.push(place.map_or(OUTSIDE, |at| at as u32));
+            }
+        }
+        Ok(Self { places, n_columns })
+    }
+
+    /// Columns of all groups.
+    pub fn n_columns(&self) -> usize {
+        self.n_columns
+    }
+
+    /// Places of each position's results, `[group][column]`.
+    pub fn positions(&self) -> impl Iterator<Item = &[u32]> {
+        self.places.chunks_exact(self.n_columns.max(1))
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::error::TuneError;
 use super::loss::Score;
+use super::reads::Reads;
+use super::registers::Registers;
 use super::samples::{Order, Samples};
 use super::transfer::FastState;
-use super::transposed::Reads;
-use super::tuner::{Tuned, Tuner};
-use crate::chip::{CellState, PeCells, Programmed, Work};
+use super::tuner::{Trained, Tuned, Tuner};
+use crate::chip::{CellState, PeCells, Work};
 use crate::entity::{LayerId, PeId};
 use crate::schedule::PeTargets;
 
@@ -52,6 +53,8 @@ pub struct TuneState {
     pub wanted: BTreeMap<LayerId, Vec<f64>>,
     /// Steps wanted so far, in levels, by layer; none without momentum.
     pub velocity: BTreeMap<LayerId, Vec<f64>>,
+    /// What is digital of tuned layers, where it is trained.
+    pub registers: BTreeMap<LayerId, Registers>,
     /// The fast array, where changes go over from one.
     pub fast: Option<FastState>,
 }
@@ -225,6 +228,7 @@ impl<'a> Session<'a> {
             pes: pes.collect(),
             wanted: self.tuner.wanted(),
             velocity: self.tuner.velocity(),
+            registers: self.tuner.registers().clone(),
             fast: self.tuner.fast(),
         }
     }
@@ -240,8 +244,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The chip, and what its cells are to hold in place of the plan's targets.
-    pub fn finish(self) -> (Programmed, BTreeMap<PeId, PeTargets>) {
+    /// The chip as it ended.
+    pub fn finish(self) -> Trained {
         self.tuner.finish()
     }
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use super::cells::Matrix;
 use super::error::TuneError;
-use super::transposed::Reads;
+use super::reads::{Reads, Wave};
 use super::{Transfer, TuneOptions};
 use crate::chip::{
     CellChanges, PeCells, ProgramOptions, Programmed, ReadNoise, Rewriter, Work, write,
@@ -124,6 +124,11 @@ impl<'a> Fast<'a> {
             AdcBits::Bits(bits) => cell.conductance_max_us / f64::from((1u32 << bits.min(30)) - 1),
             AdcBits::AsNeeded => 0.0,
         };
+        let adc_bits = match self.target.readout.adc_bits {
+            AdcBits::Bits(bits) => bits,
+            AdcBits::AsNeeded => u8::MAX,
+        };
+        let mut cycles: BTreeMap<PeId, u64> = BTreeMap::new();
         for (id, own) in &self.matrices {
             let Some(wanted) = weights.get_mut(id) else { continue };
             for tile in own
@@ -136,8 +141,13 @@ impl<'a> Fast<'a> {
                 else {
                     continue;
                 };
-                reads.waves += 1;
-                reads.conversions += u64::from(tile.n_outputs());
+                let wave = Wave::new(self.target, tile.n_outputs() as usize, 1, 1, adc_bits);
+                reads.add_waves(1, &wave);
+                let first = line as usize * n_outputs + tile.output_line as usize;
+                let held = cells.relaxed_us.iter().skip(first).take(tile.n_outputs() as usize);
+                let drawn_us: f64 = held.map(|&us| f64::from(us)).sum();
+                reads.array_pj += drawn_us * wave.pj_per_us;
+                *cycles.entry(tile.pe).or_default() += wave.cycles;
                 let noise = ReadNoise::new(self.seed, number, tile.pe.0, STEP);
                 let read = |at: usize| {
                     let (held, output) = (f64::from(cells.relaxed_us[at]), (at % n_outputs) as u32);
@@ -156,6 +166,8 @@ impl<'a> Fast<'a> {
                 });
             }
         }
+        let longest = cycles.values().max().copied().unwrap_or(0);
+        reads.busy_ns = longest as f64 * self.target.readout.cycle_ns;
         reads
     }
 

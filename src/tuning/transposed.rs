@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use super::cells::weight_scales;
+use super::reads::{Reads, Wave};
 use crate::chip::{Chip, ReadNoise, Scratch, TileKernel, transposed_setting, transposed_tile};
 use crate::entity::{LayerId, PeId};
 use crate::mapping::WeightTile;
@@ -64,6 +65,10 @@ struct Tile {
     kernel: Option<TileKernel>,
     /// Levels of a weight that a code of the ADC is worth.
     levels_per_code: f64,
+    /// What a vector takes.
+    wave: Wave,
+    /// Conductance of the cells on each line that is driven, in uS.
+    lines_us: Vec<f64>,
 }
 
 /// Working memory of a thread.
@@ -73,22 +78,25 @@ pub(super) struct Reading {
     driven: Vec<u16>,
     sums: Vec<i64>,
     scratch: Scratch,
+    /// How tiles were driven with it.
+    pub took: Driven,
 }
 
-/// What transposed reads took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reads {
-    /// Vectors driven into a tile.
-    pub waves: u64,
-    /// Conversions of them.
-    pub conversions: u64,
+/// How a layer's arrays were driven for some samples.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Driven {
+    /// Vectors into each tile.
+    waves: Vec<u64>,
+    /// What cells drew, in pJ.
+    pub array_pj: f64,
 }
 
-impl Reads {
-    /// Adds others.
+impl Driven {
+    /// Adds that of other samples.
     pub fn add(&mut self, other: &Self) {
-        self.waves += other.waves;
-        self.conversions += other.conversions;
+        self.waves.resize(self.waves.len().max(other.waves.len()), 0);
+        self.waves.iter_mut().zip(&other.waves).for_each(|(own, other)| *own += other);
+        self.array_pj += other.array_pj;
     }
 }
 
@@ -115,6 +123,8 @@ impl<'a> Transposed<'a> {
                 adc: AdcSetting::new(1.0, 0, 0),
                 kernel: None,
                 levels_per_code: layer.slice_factor(place.slice) as f64,
+                wave: Wave::default(),
+                lines_us: Vec::new(),
             };
             let tiles: Vec<Tile> = own.map(|own| tile(&own.place)).collect();
             pes.extend(tiles.iter().map(|tile| tile.place.pe));
@@ -167,11 +177,15 @@ impl<'a> Transposed<'a> {
             return;
         }
         let turned = chip.transposed(self.plan, self.target, &self.pes);
-        let subtract = self.plan.subtract;
+        let (subtract, target, n_planes) = (self.plan.subtract, self.target, self.planes.len());
         let tiles: Vec<&mut Tile> =
             self.layers.values_mut().flat_map(|layer| &mut layer.tiles).collect();
         tiles.into_par_iter().for_each(|tile| {
             tile.kernel = TileKernel::new(&turned, &tile.turned, &tile.adc, subtract);
+            let n_values = tile.kernel.as_ref().map_or(0, TileKernel::n_values);
+            tile.wave = Wave::transposed(target, n_values, n_planes, tile.adc.bits());
+            let lines = (tile.turned.input_line..).take(tile.turned.n_inputs() as usize);
+            tile.lines_us = lines.map(|line| turned.line_us(&tile.turned, line)).collect();
         });
     }
 
@@ -185,14 +199,16 @@ impl<'a> Transposed<'a> {
         errors: &[f32],
         reading: &mut Reading,
         gradient: &mut [f32],
-    ) -> Reads {
+    ) {
         gradient.fill(0.0);
-        let mut reads = Reads::default();
-        let Some(layer) = self.layers.get(&id) else { return reads };
-        let Reading { codes, driven, sums, scratch } = reading;
+        let Some(layer) = self.layers.get(&id) else { return };
+        let Reading { codes, driven, sums, scratch, took } = reading;
+        took.waves.resize(layer.tiles.len(), 0);
         codes.clear();
         let unit = encode(errors, &layer.scales, self.bits, codes);
-        for tile in layer.tiles.iter().filter(|tile| tile.place.replica == replica) {
+        let of_bits = u16::MAX >> (u16::BITS - u32::from(self.bits));
+        let tiles = layer.tiles.iter().zip(&mut took.waves);
+        for (tile, waves) in tiles.filter(|(tile, _)| tile.place.replica == replica) {
             let Some(kernel) = &tile.kernel else { continue };
             driven.clear();
             driven.extend(lines(&tile.place, layer.n_columns).map(|line| codes[line]));
@@ -203,8 +219,10 @@ impl<'a> Transposed<'a> {
             sums.resize(kernel.n_pairs(), 0);
             let noise = ReadNoise::new(self.seed, number, tile.place.pe.0, layer.step);
             kernel.wave(driven, &self.planes, Some((&noise, position as u32)), scratch, sums);
-            reads.waves += 1;
-            reads.conversions += (kernel.n_values() * self.planes.len()) as u64;
+            *waves += 1;
+            let lines = driven.iter().zip(&tile.lines_us);
+            let ones_us = lines.map(|(code, us)| f64::from((code & of_bits).count_ones()) * us);
+            took.array_pj += ones_us.sum::<f64>() * tile.wave.pj_per_us;
             let n_rows = layer.n_rows;
             let rows = tile.place.groups.clone().flat_map(|group| {
                 tile.place.rows.clone().map(move |row| group as usize * n_rows + row as usize)
@@ -213,6 +231,23 @@ impl<'a> Transposed<'a> {
                 gradient[row] += (sum as f64 * tile.levels_per_code * unit) as f32;
             }
         }
+    }
+
+    /// What that came to: work of all tiles, time of the PE that has most.
+    pub fn reads(&self, driven: &BTreeMap<LayerId, Driven>) -> Reads {
+        let mut reads = Reads::default();
+        let mut cycles: BTreeMap<PeId, u64> = BTreeMap::new();
+        for (id, own) in driven {
+            let tiles = self.layers.get(id).map_or(&[][..], |layer| &layer.tiles);
+            for (tile, &n) in tiles.iter().zip(&own.waves) {
+                reads.add_waves(n, &tile.wave);
+                *cycles.entry(self.plan.on_chip(tile.place.pe)).or_default() +=
+                    n * tile.wave.cycles;
+            }
+            reads.add_drawn(own);
+        }
+        let longest = cycles.values().max().copied().unwrap_or(0);
+        reads.busy_ns = longest as f64 * self.target.readout.cycle_ns;
         reads
     }
 }

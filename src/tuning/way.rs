@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::error::TuneError;
 use super::product::{Product, of_one};
 use super::rules::{Batch, Rule};
-use super::transposed::{Reading, Reads, Transposed};
+use super::transposed::{Driven, Reading, Transposed};
 use crate::entity::{LayerId, StepId, TensorId};
 use crate::frontend::Model;
 use crate::graph::{LayerGraph, LayerKind};
@@ -69,8 +69,34 @@ enum LinkRule {
     Digital(Rule),
 }
 
-/// Gradients of a batch's mean loss.
-pub(super) type Gradients = BTreeMap<LayerId, Vec<f64>>;
+/// Gradients of a batch's mean loss, of each tuned layer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Gradients {
+    /// With respect to the real weights, `[replica][group][row][column]`.
+    pub weights: BTreeMap<LayerId, Vec<f64>>,
+    /// With respect to what is added to the results, `[group][column]`.
+    pub biases: BTreeMap<LayerId, Vec<f64>>,
+}
+
+impl Gradients {
+    /// Adds those of other samples.
+    pub(super) fn add(&mut self, other: Self) {
+        let own = [&mut self.weights, &mut self.biases];
+        for (own, other) in own.into_iter().zip([other.weights, other.biases]) {
+            for (id, other) in other {
+                match own.get_mut(&id) {
+                    Some(sum) => sum.iter_mut().zip(&other).for_each(|(sum, own)| *sum += own),
+                    None => drop(own.insert(id, other)),
+                }
+            }
+        }
+    }
+
+    /// Whether all are numbers.
+    pub(super) fn are_finite(&self) -> bool {
+        self.weights.values().chain(self.biases.values()).flatten().all(|g| g.is_finite())
+    }
+}
 
 /// What carries errors back through a crossbar layer.
 #[derive(Debug, Clone, Copy)]
@@ -84,11 +110,10 @@ pub(super) enum Carrier<'a> {
 /// What came back.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
-    /// Gradients of the tuned layers' weights,
-    /// `[replica][group][row][column]`.
+    /// Gradients of the tuned layers.
     pub gradients: Gradients,
-    /// What the arrays did for it.
-    pub reads: Reads,
+    /// How the arrays of each layer that it passed were driven.
+    pub driven: BTreeMap<LayerId, Driven>,
     /// Errors that were carried through each layer, `[vector][group][column]`,
     /// where they are wanted.
     pub errors: BTreeMap<LayerId, Vec<f32>>,
@@ -198,8 +223,10 @@ impl Way {
                 LinkRule::Product(product) => {
                     let inputs = values(flow, link.inputs[0])?;
                     if link.is_tuned {
+                        let Gradients { weights, biases } = &mut carried.gradients;
                         let own = of_weights(product, inputs, &gradient, flow.n_batch);
-                        carried.gradients.insert(link.layer, own);
+                        weights.insert(link.layer, own);
+                        biases.insert(link.layer, of_biases(product, &gradient, flow.n_batch));
                     }
                     if watch && link.goes_on[0] {
                         carried.errors.insert(link.layer, product.errors(&gradient));
@@ -212,8 +239,8 @@ impl Way {
                         }
                         Carrier::Arrays(arrays) => {
                             let read = (arrays, link.layer, flow.first_input);
-                            let (own, reads) = by_arrays(product, inputs, &gradient, read);
-                            carried.reads.add(&reads);
+                            let (own, driven) = by_arrays(product, inputs, &gradient, read);
+                            carried.driven.insert(link.layer, driven);
                             Some(vec![own])
                         }
                     }
@@ -276,6 +303,13 @@ fn of_weights(product: &Product, inputs: &[f32], gradient: &[f32], n: usize) -> 
     sum
 }
 
+fn of_biases(product: &Product, gradient: &[f32], n: usize) -> Vec<f64> {
+    let n_results = gradient.len() / n.max(1);
+    let mut sum = vec![0f64; product.n_biases()];
+    gradient.chunks(n_results.max(1)).for_each(|sample| product.add_biases(sample, &mut sum));
+    sum
+}
+
 fn of_inputs(product: &Product, inputs: &[f32], gradient: &[f32], weights: &[f32]) -> Vec<f32> {
     let n_inputs = product.n_inputs().max(1);
     let n_results = gradient.len() / (inputs.len() / n_inputs).max(1);
@@ -292,29 +326,28 @@ fn by_arrays(
     inputs: &[f32],
     gradient: &[f32],
     (arrays, layer, first_input): (&Transposed<'_>, LayerId, u64),
-) -> (Vec<f32>, Reads) {
+) -> (Vec<f32>, Driven) {
     let n_inputs = product.n_inputs().max(1);
     let n_results = gradient.len() / (inputs.len() / n_inputs).max(1);
-    let samples: Vec<(Vec<f32>, Reads)> = inputs
+    let samples: Vec<(Vec<f32>, Driven)> = inputs
         .par_chunks(n_inputs)
         .zip(gradient.par_chunks(n_results.max(1)))
         .enumerate()
         .map(|(nth, (inputs, gradient))| {
             let number = first_input + nth as u64;
-            let (mut reads, mut reading) = (Reads::default(), Reading::default());
+            let mut reading = Reading::default();
             let own = product.inputs_by(inputs, gradient, |position, replica, errors, sums| {
-                let place = (number, position, replica);
-                reads.add(&arrays.read(layer, place, errors, &mut reading, sums));
+                arrays.read(layer, (number, position, replica), errors, &mut reading, sums);
             });
-            (own, reads)
+            (own, reading.took)
         })
         .collect();
-    let (mut all, mut reads) = (Vec::with_capacity(inputs.len()), Reads::default());
-    for (own, taken) in samples {
+    let (mut all, mut driven) = (Vec::with_capacity(inputs.len()), Driven::default());
+    for (own, took) in samples {
         all.extend(own);
-        reads.add(&taken);
+        driven.add(&took);
     }
-    (all, reads)
+    (all, driven)
 }
 
 fn rule(plan: &ExecutionPlan, model: &Model, id: LayerId) -> Result<LinkRule, String> {

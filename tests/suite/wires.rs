@@ -1,6 +1,8 @@
 //! Wires with resistance: the currents that others compute, and what the whole
 //! pipeline makes of them.
 
+mod transposed;
+
 use std::collections::BTreeMap;
 
 use ohmc::Chip;

@@ -8,6 +8,7 @@ mod chips;
 mod explored;
 mod fast;
 mod interrupted;
+mod killed;
 mod numbers;
 mod refused_data;
 mod refused_files;

@@ -1,11 +1,8 @@
 //! `ohmc train`: chips from nothing, trainings that are ended and go on, and
 //! what is said where that cannot be.
 
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
-
 use super::Desk;
+use super::killed::goes_on_to_the_same_bytes;
 
 const TRAIN: &str = "train mcnn.onnx --random --target yao2020-chip --set pe.transposed_reads=true \
                      --set cell.pulses.model=table-scaled --data digits --batch 20 --least 0.8";
@@ -23,6 +20,10 @@ fn a_chip_is_trained_from_nothing() {
     assert_eq!(json["layers"].as_array().unwrap().len(), 3);
     assert_eq!(json["backward"], "arrays");
     assert!(json["transposed_waves"].as_u64().unwrap() > 0);
+    // The target has no costs, its cells draw what they draw.
+    assert!(json["transposed_energy_pj"].is_null());
+    let way_back = ["transposed_array_pj", "transposed_time_ns"];
+    assert!(way_back.iter().all(|key| json[key].as_f64().unwrap() > 0.0), "{json}");
     assert!(of("programming", "energy_pj") > 0.0 && of("work", "energy_pj") > 0.0);
     let curves: serde_json::Value = serde_json::from_slice(&desk.read("c.json")).unwrap();
     assert_eq!(curves["curve"].as_array().unwrap().len(), 150);
@@ -36,26 +37,7 @@ fn a_chip_is_trained_from_nothing() {
 fn a_training_from_nothing_goes_on_to_the_same_bytes() {
     let desk = Desk::new();
     let train = format!("{TRAIN} --epochs 2 --momentum 0.5 --update sign --seed 3");
-    assert!(desk.ohmc(&format!("{train} --threads 1 -o whole.chip")).status.success());
-    let part = format!("{train} --state part.state -o part.chip");
-    let mut killed = Command::new(assert_cmd::cargo::cargo_bin!("ohmc"))
-        .current_dir(desk.path(""))
-        .args(part.split_whitespace())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut n_waits = 0;
-    while !desk.path("part.state").exists() && n_waits < 3000 {
-        n_waits += 1;
-        sleep(Duration::from_millis(10));
-    }
-    let _ = killed.kill();
-    killed.wait().unwrap();
-    let again = desk.ohmc(&part);
-    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("going on after"));
-    assert!(desk.read("part.chip") == desk.read("whole.chip"));
+    let part = goes_on_to_the_same_bytes(&desk, &train);
     let other = desk.ohmc(&part.replace("--seed 3", "--seed 4"));
     assert_eq!(other.status.code(), Some(1));
 }

@@ -1,11 +1,8 @@
 //! `ohmc tune`: chips before and after, trainings that are ended and go on, and
 //! what is said where that cannot be.
 
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
-
 use super::Desk;
+use super::killed::goes_on_to_the_same_bytes;
 
 /// A desk with `mcnn.chip`, programmed with seed 7 by the plain rule.
 fn desk() -> Desk {
@@ -57,27 +54,7 @@ fn a_tuned_chip_takes_the_place_of_the_other() {
 fn a_training_that_was_killed_goes_on_to_the_same_bytes() {
     let desk = desk();
     let tune = format!("{TUNE} --batches 30 --hold-out 30");
-    assert!(desk.ohmc(&format!("{tune} --threads 1 -o whole.chip")).status.success());
-    let part = format!("{tune} --state part.state -o part.chip");
-    let mut killed = Command::new(assert_cmd::cargo::cargo_bin!("ohmc"))
-        .current_dir(desk.path(""))
-        .args(part.split_whitespace())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut n_waits = 0;
-    while !desk.path("part.state").exists() && n_waits < 3000 {
-        n_waits += 1;
-        sleep(Duration::from_millis(10));
-    }
-    let _ = killed.kill();
-    killed.wait().unwrap();
-    assert!(desk.path("part.state").exists());
-    let again = desk.ohmc(&part);
-    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("going on after"));
-    assert!(desk.read("part.chip") == desk.read("whole.chip"));
+    let part = goes_on_to_the_same_bytes(&desk, &tune);
     // Once more: nothing is left to do, and the chip is the same.
     assert!(desk.ohmc(&part).status.success());
     assert!(desk.read("part.chip") == desk.read("whole.chip"));
@@ -94,6 +71,29 @@ fn a_training_that_was_killed_goes_on_to_the_same_bytes() {
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).to_string();
     assert!(said.contains("`part.state` is damaged"), "{said}");
+}
+
+/// Where no change of a cell is worth a pulse, biases change alone, and the chip
+/// that is kept has them; or they stay.
+#[test]
+fn biases_are_kept_with_the_chip() {
+    let desk = desk();
+    let tune = format!("{TUNE} --batches 4 --least 1000 --format json");
+    let bytes = |chip: &str| {
+        desk.prints(&format!("run {chip} --input digits -o y.npy"));
+        desk.read("y.npy")
+    };
+    let summary = |arguments: &str| -> serde_json::Value {
+        let done = desk.ohmc(&format!("{tune} {arguments}"));
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice(&done.stdout).unwrap()
+    };
+    let tuned = summary("-o tuned.chip");
+    assert_eq!((&tuned["biases_trained"], &tuned["changed_cells"]), (&true.into(), &0.into()));
+    let kept = summary("--keep-biases -o kept.chip");
+    assert_eq!((&kept["biases_trained"], &kept["changed_cells"]), (&false.into(), &0.into()));
+    assert!(bytes("tuned.chip") != bytes("mcnn.chip"));
+    assert!(bytes("kept.chip") == bytes("mcnn.chip"));
 }
 
 #[test]

@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 
 use ohmc::compiler::CompileOptions;
-use ohmc::format::{read_tuning, write_tuning};
 use ohmc::frontend::Model;
 use ohmc::mapping::MappingOptions;
 use ohmc::quantize::{ByLayer, Precision, QuantizeOptions};
-use ohmc::tuning::{Backward, Layers, Session, TuneOptions, Update};
-use rayon::ThreadPoolBuilder;
+use ohmc::tuning::{Backward, Layers, TuneOptions, Update};
 
 use super::{Bench, EXACT, network};
 use crate::onnx::{Conv, Onnx, batched, int};
@@ -39,7 +37,7 @@ fn distances(bench: &Bench) -> BTreeMap<String, f64> {
     let gradients = |backward| {
         let mut tuner = bench.tuner(bench.programmed.clone(), all(backward));
         tuner.choose_ranges(&bench.samples, &bench.all()).unwrap();
-        tuner.gradients(&bench.samples, &bench.all(), 0).unwrap().0
+        tuner.gradients(&bench.samples, &bench.all(), 0).unwrap().0.weights
     };
     let (arrays, beside) = (gradients(Backward::Arrays), gradients(Backward::Digital));
     assert_eq!(arrays.len(), bench.plan.layers.len());
@@ -167,24 +165,8 @@ fn the_same_training_by_arrays_is_the_same_chip() {
         seed: 4,
         ..all(Backward::Arrays)
     };
-    let with_threads = |n: usize| {
-        let pool = ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-        pool.install(|| bench.trained(options.clone()).state())
-    };
-    let whole = with_threads(1);
+    let whole = bench.trained_anyhow(&options);
     assert!(whole.batches.iter().all(|batch| batch.n_cells > 0 && batch.reads.waves > 0));
-    assert_eq!(whole, with_threads(3));
-    let session = |n: usize| {
-        let tuner = bench.tuner(bench.programmed.clone(), options.clone());
-        let mut session = Session::new(tuner, &bench.samples).unwrap();
-        (0..n).for_each(|_| session.step().unwrap());
-        session
-    };
-    let kept = write_tuning(&session(3).state(), &bench.plan, "a").unwrap();
-    let mut second = session(0);
-    second.restore(read_tuning(&kept, "x.state", &bench.plan, "a").unwrap()).unwrap();
-    (3..6).for_each(|_| second.step().unwrap());
-    assert_eq!(second.state(), whole);
     // Copies go their own ways.
     let id = bench.layer("c1");
     let wanted = &whole.wanted[&id];

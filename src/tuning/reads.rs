@@ -1,0 +1,110 @@
+//! What readings on the way back take: conversions and cycles, energy by the
+//! target's costs and by the physics of the cells, as for readings forward.
+//!
+//! A vector drives the lines of a tile plane by plane, each for the cycles that
+//! its conversions take:
+//!
+//! ```text
+//! conversions    planes x values converted
+//! cycles         planes x cycles that these take with the PE's ADCs
+//! energy         conversions x ADC + cycles x (sample-and-hold, drivers, array, shift-and-add)
+//! array's own    V^2 x conductance on the line x time, for each bit 1
+//! ```
+//!
+//! Where lines are not subtracted before conversion, positive ones are driven
+//! first, then negative ones, and each for its part of the cycles.
+
+use super::transposed::Driven;
+use crate::target::{Subtract, Target};
+
+/// What readings took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Reads {
+    /// Vectors driven into a tile.
+    pub waves: u64,
+    /// Conversions of them.
+    pub conversions: u64,
+    /// Cycles in which lines of a PE are driven and converted.
+    pub pe_cycles: u64,
+    /// Energy of all that by the target's costs, in pJ; 0 without such.
+    pub energy_pj: f64,
+    /// What cells drew by their physics, in pJ; in none of the others.
+    pub array_pj: f64,
+    /// Time in ns: PEs work at the same time, batches one after the other.
+    pub busy_ns: f64,
+}
+
+impl Reads {
+    /// Adds what came after.
+    pub fn add(&mut self, other: &Self) {
+        self.waves += other.waves;
+        self.conversions += other.conversions;
+        self.pe_cycles += other.pe_cycles;
+        self.energy_pj += other.energy_pj;
+        self.array_pj += other.array_pj;
+        self.busy_ns += other.busy_ns;
+    }
+
+    /// Adds a number of waves, all of which take this, on one PE.
+    pub(super) fn add_waves(&mut self, n: u64, each: &Wave) {
+        self.waves += n;
+        self.conversions += n * each.conversions;
+        self.pe_cycles += n * each.cycles;
+        self.energy_pj += n as f64 * each.energy_pj;
+    }
+
+    /// Adds what cells drew while they carried errors back.
+    pub(super) fn add_drawn(&mut self, driven: &Driven) {
+        self.array_pj += driven.array_pj;
+    }
+}
+
+/// What a vector into a tile takes.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Wave {
+    /// Conversions.
+    pub conversions: u64,
+    /// Cycles.
+    pub cycles: u64,
+    /// Energy by the target's costs in pJ.
+    pub energy_pj: f64,
+    /// What a microsiemens on a line with a bit 1 draws in one plane, in pJ.
+    pub pj_per_us: f64,
+}
+
+impl Wave {
+    /// That of so many values, which are converted in each of so many planes;
+    /// with `phases`, positive lines and negative ones after each other.
+    pub fn new(
+        target: &Target,
+        n_values: usize,
+        n_planes: usize,
+        phases: usize,
+        adc_bits: u8,
+    ) -> Self {
+        let at_once = target.readout.lines_converted_per_cycle().max(1) as usize;
+        let rounds = (n_values / phases.max(1)).div_ceil(at_once);
+        let conversions = (n_planes * n_values) as u64;
+        let cycles = (n_planes * rounds * phases) as u64;
+        let energy_pj = target.costs.as_ref().map_or(0.0, |costs| {
+            let cycle_pj = costs.sample_and_hold_pj_per_cycle
+                + costs.drivers_pj_per_cycle
+                + costs.array_pj_per_cycle
+                + costs.shift_and_add_pj_per_cycle;
+            conversions as f64 * costs.conversion_pj(adc_bits) + cycles as f64 * cycle_pj
+        });
+        let volts2 = target.cell.read_voltage_v * target.cell.read_voltage_v;
+        // Microwatts times nanoseconds are femtojoules.
+        let pj_per_us = volts2 * target.readout.cycle_ns * rounds as f64 / 1000.0;
+        Self { conversions, cycles, energy_pj, pj_per_us }
+    }
+
+    /// That of a tile that is driven from its output lines.
+    pub fn transposed(target: &Target, n_values: usize, n_planes: usize, adc_bits: u8) -> Self {
+        let phases = match target.readout.subtract {
+            Subtract::BeforeConversion => 1,
+            Subtract::AfterConversion => 2,
+        };
+        Self::new(target, n_values, n_planes, phases, adc_bits)
+    }
+}

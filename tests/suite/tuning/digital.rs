@@ -1,0 +1,186 @@
+//! What is digital behind the columns: biases that are trained, gains and
+//! offsets that are set, wherever results lie.
+
+use ohmc::chip::Conditions;
+use ohmc::compiler::CompileOptions;
+use ohmc::mapping::UnrollOptions;
+use ohmc::mapping::unroll::Choice;
+use ohmc::runtime::{FloatModel, Runs};
+use ohmc::schedule::ExecutionPlan;
+use ohmc::tensor::Tensor;
+use ohmc::tuning::{Backward, Layers, Matching, TuneOptions, Tuner, Update, calibrate};
+
+use super::{Bench, EXACT, network, product};
+
+/// How far gradients of biases are from what the loss changes by when these are
+/// moved, and how large they are, root mean squares over all layers' columns.
+fn bias_errors(bench: &Bench, backward: Backward) -> (f64, f64) {
+    const STEP: f32 = 0.02;
+    let options = TuneOptions { layers: Layers::All, backward, ..TuneOptions::default() };
+    let mut tuner = bench.tuner(bench.programmed.clone(), options.clone());
+    tuner.choose_ranges(&bench.samples, &bench.all()).unwrap();
+    let (gradients, _) = tuner.gradients(&bench.samples, &bench.all(), 0).unwrap();
+    let (mut off, mut size, mut n) = (0.0, 0.0, 0.0);
+    for (id, layer) in &bench.plan.layers {
+        assert_eq!(gradients.biases[id].len(), layer.bias.len());
+        for (column, gradient) in gradients.biases[id].iter().enumerate() {
+            let loss = |step: f32| {
+                let mut plan = bench.plan.clone();
+                plan.layers.get_mut(id).unwrap().bias[column] += step;
+                let parts = (&plan, &bench.model, &bench.target);
+                let options = TuneOptions { backward: Backward::Digital, ..options.clone() };
+                let tuner = Tuner::new(parts, bench.programmed.clone(), options).unwrap();
+                tuner.measure(&bench.samples, &bench.all(), 0).unwrap().mean_loss()
+            };
+            let slope = (loss(STEP) - loss(-STEP)) / f64::from(2.0 * STEP);
+            off += (slope - gradient) * (slope - gradient);
+            size += gradient * gradient;
+            n += 1.0;
+        }
+    }
+    let (off, size) = (f64::sqrt(off / n), f64::sqrt(size / n));
+    println!("{backward:?}: {size}, off by {off}, {:.4} of it", off / size);
+    (off, size)
+}
+
+#[test]
+fn gradients_of_biases_are_what_the_loss_changes_by() {
+    let bench = Bench::new(network(), "ideal", &EXACT, 24);
+    for backward in [Backward::Digital, Backward::Arrays] {
+        let (off, size) = bias_errors(&bench, backward);
+        assert!(size > 0.0 && off < 0.03 * size, "{backward:?}: {size}, off by {off}");
+    }
+}
+
+/// Through wires with resistance an array multiplies with what its network
+/// makes of its cells, there and back; products with the cells do not know.
+#[test]
+fn arrays_with_wires_carry_back_what_the_loss_changes_by() {
+    let wires = [
+        "pe.wire_input_ohm_per_cell=300",
+        "pe.wire_output_ohm_per_cell=200",
+        "pe.driver_ohm=1000",
+        "pe.sense_ohm=500",
+    ];
+    let bench = Bench::new(network(), "ideal", &[&EXACT[..], &wires].concat(), 24);
+    let (arrays, size) = bias_errors(&bench, Backward::Arrays);
+    let (beside, _) = bias_errors(&bench, Backward::Digital);
+    assert!(arrays < 0.08 * size, "{size}, off by {arrays}");
+    assert!(beside > 10.0 * arrays, "{beside} {arrays}");
+}
+
+/// They go down without a pulse, alone if no change of a cell is worth one, and
+/// stay where they are if that is asked for.
+#[test]
+fn biases_are_trained_without_pulses() {
+    let bench = Bench::new(product(), "yao2020-chip", &["cell.read_noise_fraction=0"], 40);
+    let with = |biases: bool| {
+        let session = bench.trained(TuneOptions {
+            update: Update::Threshold { least_us: 1e9 },
+            layers: Layers::All,
+            biases,
+            rate: 0.5,
+            n_batch: 40,
+            n_batches: 20,
+            ..TuneOptions::default()
+        });
+        let losses: Vec<f64> = session.batches().iter().map(|b| b.score.mean_loss()).collect();
+        assert_eq!(session.work().set_pulses + session.work().reset_pulses, 0);
+        let mut plan = bench.plan.clone();
+        assert_eq!(session.finish().into_plan(&mut plan), bench.programmed);
+        (losses, plan)
+    };
+    let (trained, plan) = with(true);
+    assert!(trained.is_sorted_by(|before, after| after < before), "{trained:?}");
+    assert!(trained[19] < 0.99 * trained[0], "{trained:?}");
+    for (id, layer) in &plan.layers {
+        assert_ne!(layer.bias, bench.plan.layers[id].bias, "`{}`", layer.name);
+    }
+    let (kept, plan) = with(false);
+    assert!((kept[19] - kept[0]).abs() < 1e-6 * kept[0], "{kept:?}");
+    assert_eq!(plan.layers, bench.plan.layers);
+}
+
+/// Columns whose gains and offsets are off are put right without labels.
+#[test]
+fn gains_and_offsets_are_found_without_labels() {
+    let bench = Bench::new(network(), "ideal", &EXACT, 64);
+    let mut wrong = bench.plan.clone();
+    for layer in wrong.layers.values_mut() {
+        for (column, scale) in layer.column_scales.iter_mut().enumerate() {
+            *scale *= 1.0 + 0.2 * column as f64;
+            layer.bias[column] += 0.3;
+        }
+    }
+    let chip = bench.programmed.chip(&bench.plan, &bench.target, &Conditions::at_once(0));
+    let outputs = |plan: &ExecutionPlan| -> Vec<f32> {
+        let executor = ohmc::Executor::new(plan, &bench.model, &chip).unwrap();
+        executor.run(bench.samples.inputs(), 0).unwrap()[0].as_f32().unwrap().to_vec()
+    };
+    let float = FloatModel::new(&bench.model).unwrap().run(bench.samples.inputs(), 0).unwrap();
+    let far = |found: &[f32]| -> f32 {
+        let wanted: &Tensor = &float[0];
+        found.iter().zip(wanted.as_f32().unwrap()).map(|(a, b)| (a - b) * (a - b)).sum()
+    };
+    let (good, bad) = (far(&outputs(&bench.plan)), far(&outputs(&wrong)));
+    assert!(bad > 4.0 * good, "{bad} {good}");
+    for matching in [Matching::Moments, Matching::LeastSquares] {
+        let mut repaired = wrong.clone();
+        let layers =
+            calibrate(&mut repaired, &bench.model, &chip, &bench.samples, matching).unwrap();
+        assert_eq!(layers.len(), 4);
+        for layer in &layers {
+            assert!(layer.error_after < 0.5 * layer.error_before, "{layer:?}");
+        }
+        let found = far(&outputs(&repaired));
+        assert!(found < 1.5 * good, "{matching:?}: {found}, {bad} before, {good} at best");
+    }
+}
+
+/// Waves that make several positions reach past the border of the image where
+/// these are no multiple of them: what is past it goes nowhere, there and back.
+#[test]
+fn results_past_the_border_go_nowhere() {
+    let window = |lengths: [usize; 2]| Choice::Window(lengths.to_vec());
+    let windows = [("c1", window([3, 3])), ("c2", window([1, 3]))];
+    let unroll = UnrollOptions {
+        named: windows.map(|(name, choice)| (name.to_string(), choice)).into(),
+        ..Default::default()
+    };
+    let options = CompileOptions { unroll, ..Default::default() };
+    let plain = Bench::new(network(), "ideal", &EXACT, 24);
+    let bench = Bench::with(network(), "ideal", &EXACT, 24, &options);
+    // Outputs of 8 x 8 and 4 x 4 by windows of 3 x 3 and 1 x 3.
+    let of = |bench: &Bench, backward| {
+        let options = TuneOptions { layers: Layers::All, backward, ..TuneOptions::default() };
+        let mut tuner = bench.tuner(bench.programmed.clone(), options);
+        tuner.choose_ranges(&bench.samples, &bench.all()).unwrap();
+        tuner.gradients(&bench.samples, &bench.all(), 0).unwrap().0.biases
+    };
+    for backward in [Backward::Digital, Backward::Arrays] {
+        let (plain, own) = (of(&plain, backward), of(&bench, backward));
+        for ((id, plain), own) in plain.iter().zip(own.values()) {
+            // Copies of a column in a window share what one column has.
+            let layer = &bench.plan.layers[id];
+            let n_copies = layer.unrolled.as_ref().map_or(1, |u| u.window.iter().product());
+            assert_eq!(own.len(), n_copies * plain.len(), "`{}`", layer.name);
+            let all = |of: &[f64]| of.iter().sum::<f64>();
+            let size = plain.iter().map(|g| g.abs()).sum::<f64>();
+            let off = (all(plain) - all(own)).abs();
+            assert!(off < 5e-3 * size, "{backward:?}, `{}`: {plain:?} {own:?}", layer.name);
+        }
+    }
+    let (off, size) = bias_errors(&bench, Backward::Digital);
+    assert!(off < 0.03 * size, "{size}, off by {off}");
+    let chip = bench.programmed.chip(&bench.plan, &bench.target, &Conditions::at_once(0));
+    let mut wrong = bench.plan.clone();
+    for layer in wrong.layers.values_mut() {
+        layer.column_scales.iter_mut().step_by(2).for_each(|scale| *scale *= 1.3);
+    }
+    let matching = Matching::LeastSquares;
+    let layers = calibrate(&mut wrong, &bench.model, &chip, &bench.samples, matching).unwrap();
+    assert_eq!(layers.len(), 4);
+    for layer in &layers {
+        assert!(layer.error_after < 0.5 * layer.error_before, "{layer:?}");
+    }
+}
