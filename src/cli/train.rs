@@ -26,8 +26,8 @@ const ROOM_GIVEN: f32 = 1.0;
 /// input lines, and every layer's cells are given pulses. With `--random` it
 /// begins with weights that are drawn, and the model's own are not looked at;
 /// without, with those. What is digital: softmax and cross-entropy, operators
-/// that are no products, sums over a batch, and changes until they are worth a
-/// pulse.
+/// that are no products, biases, sums over a batch, and changes until they are
+/// worth a pulse.
 ///
 /// With `--state` the training is kept after every batch: when it was ended,
 /// the same command goes on, to the same chip.
