@@ -170,6 +170,9 @@ struct Board<'a> {
     joins: bool,
 }
 
+/// Tiles of the same layer on a PE, and waves of all that are there.
+type Wait = (u64, u64);
+
 /// Layer, replica, first group and first row of a tile.
 type Inputs = (LayerId, u32, u32, u32);
 
@@ -253,7 +256,7 @@ impl<'a> Board<'a> {
                 }
                 // Whether there is room is looked at only where waiting is less than
                 // at the best place so far.
-                let mut best: Option<((u64, u64), (usize, u32, u32))> = None;
+                let mut best: Option<(Wait, (usize, u32, u32))> = None;
                 for (index, pe) in self.pes.iter().enumerate() {
                     let same = pe.areas.iter().filter(|a| a.2 == tile.layer).count() as u64;
                     let wait = (same, pe.waves);

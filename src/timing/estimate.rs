@@ -142,11 +142,11 @@ fn crossbar(
     let buffered = results.saturating_add(work.fetched_bits.unwrap_or(0));
     *own.entry(Resource::Buffer).or_default() += clock.buffer_ps(buffered).unwrap_or(0);
     // A row passes its stages one after the other; the slowest sets the pace.
-    let longest = |part: fn(&Resource) -> bool| {
+    let longest = |part: IsPart| {
         let of = own.iter().filter(|(resource, _)| part(resource)).map(|(_, &ps)| ps);
         of.max().unwrap_or(0)
     };
-    let stages: [(fn(&Resource) -> bool, Of); 7] = [
+    let stages: [(IsPart, Of); 7] = [
         (|r| matches!(r, Resource::Pe(_) | Resource::Adcs(_)), Of::Replicas),
         (|r| matches!(r, Resource::Issue(_)), Of::Replicas),
         (|r| matches!(r, Resource::ShiftAndAdd(_)), Of::Replicas),
@@ -192,6 +192,9 @@ fn crossbar(
     let last_ps = worked_off.max(after_last).max(first_ps);
     Ready { first_ps, last_ps, axis }
 }
+
+/// Whether a resource is of this kind.
+type IsPart = fn(&Resource) -> bool;
 
 /// Whose a part of the chip is: of some replicas, or of all.
 #[derive(Clone, Copy)]
