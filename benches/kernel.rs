@@ -147,8 +147,13 @@ fn measure(case: &Case) -> (f64, f64) {
         for (block, results) in results.chunks_exact_mut(BLOCK * pairs).enumerate() {
             map.fill(black_box(&codes[block * BLOCK * inputs..]), &mut patterns);
             let first_position = (block * BLOCK) as u32;
-            let driven =
-                Driven { patterns: &patterns, octet_stride: 0, starts: &starts, first_position };
+            let driven = Driven {
+                patterns: &patterns,
+                octet_stride: 0,
+                starts: &starts,
+                first_position,
+                every: 1,
+            };
             kernel.drive(driven, &planes, Some(&noise), results);
         }
         black_box(&results);

@@ -1,5 +1,7 @@
 //! The pipeline, from a model that was read in to an execution plan.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use crate::chip::{self, AdcError};
@@ -127,15 +129,7 @@ pub fn compile(
     }
     // Where each integer sits decides which currents meet on a line ...
     let slices = quantize::slices(graph, &quantized);
-    let placing = MappingOptions { slices, ..options.mapping.clone() };
-    let filled = match options.optimize {
-        Some(goal) => Some(optimize::fill(graph, target, &placing, &options.unroll, goal)?),
-        None => None,
-    };
-    let mapping = match &filled {
-        Some(filled) => filled.mapping.clone(),
-        None => mapping::map_unrolled(graph, target, &placing, &options.unroll)?,
-    };
+    let (mapping, filled) = placed(model, target, options, slices)?;
     // ... and so over which range its ADC converts.
     let adc = (target, &options.adc_bits);
     let mut adc = chip::settings(graph, &quantized, &mapping, calibration, adc)?;
@@ -153,6 +147,37 @@ pub fn compile(
         return Err(CompileError::Verify(faults));
     }
     Ok(Compiled { quantized, gains, mapping, filled, plan })
+}
+
+/// Where the weights of a model would sit, and how replicas would be chosen:
+/// what [`compile`] does, but for everything that looks at weights or inputs.
+///
+/// # Errors
+///
+/// The model does not fit the target, or options name what is not there.
+pub fn place(
+    model: &Model,
+    target: &Target,
+    options: &CompileOptions,
+) -> Result<(Mapping, Option<Filled>), CompileError> {
+    let precision = &options.quantize.precision;
+    precision.check(&model.graph)?;
+    placed(model, target, options, precision.slices_of(&model.graph))
+}
+
+fn placed(
+    model: &Model,
+    target: &Target,
+    options: &CompileOptions,
+    slices: BTreeMap<String, u8>,
+) -> Result<(Mapping, Option<Filled>), CompileError> {
+    let graph = &model.graph;
+    let placing = MappingOptions { slices, ..options.mapping.clone() };
+    let Some(goal) = options.optimize else {
+        return Ok((mapping::map_unrolled(graph, target, &placing, &options.unroll)?, None));
+    };
+    let filled = optimize::fill(graph, target, &placing, &options.unroll, goal)?;
+    Ok((filled.mapping.clone(), Some(filled)))
 }
 
 /// Gathers a calibration by running the model in floating point.

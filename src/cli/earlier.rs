@@ -17,7 +17,8 @@ pub fn read(path: &Path, prepared: &Prepared) -> Result<Programmed, CliError> {
     let cannot = |source| CliError::Read { file: file.clone(), what: "the chip", source };
     let reader = BufReader::new(files::open(path).map_err(cannot)?);
     let PlanOrChip { plan: stored, programmed } = PlanOrChip::read_from(reader, &file)?;
-    let Some(programmed) = programmed else { return Err(CliError::NoChip { file }) };
+    let because = "`--from` starts from what cells hold, so they must have been written";
+    let Some(programmed) = programmed else { return Err(CliError::NotChip { file, because }) };
     let (old, new) = (&stored.target, &prepared.target);
     if new.cell.pulses.is_none() {
         return Err(CliError::NoPulses { target: new.name.clone(), option: "--from" });

@@ -100,6 +100,11 @@ pub enum CliError {
         /// The options.
         options: Vec<&'static str>,
     },
+    /// Options about weights or inputs, where neither is looked at.
+    NotQuick {
+        /// The options.
+        options: Vec<&'static str>,
+    },
     /// The reference is wanted, of a plan.
     NoReference {
         /// The plan.
@@ -119,6 +124,8 @@ pub enum CliError {
     NotChip {
         /// The file.
         file: String,
+        /// What needs a chip, and why.
+        because: &'static str,
     },
     /// Data without labels, to be learned from.
     NoLabels {
@@ -128,11 +135,6 @@ pub enum CliError {
     /// Data of which none is taken.
     NoSamples {
         /// The data.
-        file: String,
-    },
-    /// A plan where a chip is needed.
-    NoChip {
-        /// The plan.
         file: String,
     },
     /// A chip to be written over with a plan that is for other cells.
@@ -300,6 +302,7 @@ impl CliError {
         match self {
             Self::NoTarget { .. }
             | Self::BelongsToModel { .. }
+            | Self::NotQuick { .. }
             | Self::NoReference { .. }
             | Self::Programmed { .. }
             | Self::NoChipRead { .. }
@@ -392,6 +395,12 @@ impl CliError {
                     .note("a plan is compiled already, with the options given then")
                     .help("give the model instead of the plan, or leave this out")
             }
+            Self::NotQuick { options } => {
+                let (options, verb) = (list(options), if options.len() > 1 { "do" } else { "does" });
+                Diagnostic::error(format!("{options} {verb} not apply to `--quick`"))
+                    .note("neither weights nor inputs are looked at")
+                    .help("leave this out, or leave out `--quick`")
+            }
             Self::NoReference { file } => Diagnostic::error("`--reference` needs a model, not a plan")
                 .at(file, "")
                 .note("the reference must owe nothing to the plan that it is to check")
@@ -406,10 +415,10 @@ impl CliError {
                     .at(file, "")
                     .help("program the plan that it was made from, with another `--seed`")
             }
-            Self::NotChip { file } => {
+            Self::NotChip { file, because } => {
                 Diagnostic::error(format!("`{file}` is not a chip"))
                     .at(file, "")
-                    .note("what is tuned is what cells hold, so they must have been written")
+                    .note(*because)
                     .help("program one with `ohmc program PLAN|MODEL -o X.chip`")
             }
             Self::NoLabels { file } => {
@@ -422,9 +431,6 @@ impl CliError {
                     .at(file, "")
                     .help("give more data, or take more of it with `--samples`")
             }
-            Self::NoChip { file } => Diagnostic::error(format!("`{file}` is a plan, not a chip"))
-                .at(file, "")
-                .help("`--from` takes what `ohmc program` wrote"),
             Self::OtherChip { file, differences } => {
                 let error = Diagnostic::error(format!("the plan cannot be written over `{file}`"));
                 let error = error.at(file, "");

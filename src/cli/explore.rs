@@ -373,6 +373,7 @@ impl Explore {
             interval_us: Some(timing.interval_ps / PS_PER_US),
             energy_nj: report.costs.as_ref().map(|costs| costs.energy.total_pj() / 1000.0),
             area_mm2: report.costs.as_ref().map(|costs| costs.energy.area_mm2),
+            areas: report.costs.iter().flat_map(|costs| costs.areas.iter().cloned()).collect(),
             pes: Some(report.footprint.n_pes_used as u64),
             bottleneck: timing.bottleneck().map(|each| each.resource.to_string()),
             error: None,

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `options` | groups of options that several commands take |
 //! | `prepare` | from MODEL, PLAN or CHIP and options to something that can run |
+//! | `placed` | from MODEL to where its weights will sit, without looking at them |
 //! | `made` | what a compilation leaves beside its plan, told |
 //! | `chips` | from a plan to chips, and how they are read |
 //! | `calibrate` | which inputs a model is calibrated on |
@@ -48,6 +49,7 @@ mod made;
 mod options;
 mod output;
 mod picture;
+mod placed;
 mod plain;
 mod points;
 mod prepare;

@@ -4,7 +4,7 @@
 //! A line is appended whole and synced. Whoever was killed while writing leaves
 //! half a line at most; it has no end, is cut off, and its point done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -38,6 +38,9 @@ pub struct Found {
     pub energy_nj: Option<f64>,
     /// Of PEs in use.
     pub area_mm2: Option<f64>,
+    /// Whose area that is, where the target tells parts apart, in mm2.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub areas: BTreeMap<String, f64>,
     /// PEs in use.
     pub pes: Option<u64>,
     /// What the stream waits for.
@@ -276,12 +279,20 @@ impl Table {
         format!("{table}\n* no other point has a better {} at a better {}\n", y.title(), x.title())
     }
 
+    /// Parts whose area some point tells.
+    fn parts(&self) -> Vec<&str> {
+        let parts = self.rows.iter().flat_map(|(_, found)| found.areas.keys());
+        parts.map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Comma-separated, a header first; quotes where a value needs them.
     pub fn csv(&self) -> String {
         let keys = self.rows.first().map(|(point, _)| point.as_slice()).unwrap_or_default();
         let mut lines = Vec::new();
         let mut header: Vec<String> = keys.iter().map(|(path, _)| quoted(path)).collect();
         header.extend(Figure::ALL.iter().map(|figure| figure.title().replace(' ', "_")));
+        let parts = self.parts();
+        header.extend(parts.iter().map(|part| quoted(&format!("area_mm2_{part}"))));
         header.extend(["bottleneck".to_string(), "error".to_string()]);
         lines.push(header.join(","));
         for (point, found) in &self.rows {
@@ -289,6 +300,8 @@ impl Table {
             let figure =
                 |figure: &Figure| figure.of(found).map_or(String::new(), |x| x.to_string());
             cells.extend(Figure::ALL.iter().map(figure));
+            let area = |part: &&str| found.areas.get(*part).map_or(String::new(), f64::to_string);
+            cells.extend(parts.iter().map(area));
             cells.push(quoted(found.bottleneck.as_deref().unwrap_or_default()));
             cells.push(quoted(found.error.as_deref().unwrap_or_default()));
             lines.push(cells.join(","));
@@ -382,6 +395,11 @@ mod tests {
         assert_eq!(csv.lines().count(), 4);
         assert!(csv.starts_with("readout.adc_bits,accuracy_%,"), "{csv}");
         assert!(csv.contains("\n5,89,,,,2,,,,\n"), "{csv}");
+        let areas = BTreeMap::from([("ADC".to_string(), 0.5)]);
+        kept.add(&wanted[2], Found { areas, ..found(95.0, 3.0) }).unwrap();
+        let csv = kept.table().csv();
+        assert!(csv.contains(",PEs,area_mm2_ADC,bottleneck,"), "{csv}");
+        assert!(csv.contains("\n6,95,,,,3,,,0.5,,\n"), "{csv}");
         assert_eq!(table.json()["points"][2]["at"]["readout.adc_bits"], "6");
         assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
     }

@@ -129,7 +129,8 @@ impl<'a> Request<'a> {
     /// Loads a chip; a plan or a model is refused.
     pub fn chip(self) -> Result<(Prepared, Programmed), CliError> {
         self.check_files("CHIP")?;
-        let none = || CliError::NotChip { file: files::name(self.file) };
+        let because = "what is tuned is what cells hold, so they must have been written";
+        let none = || CliError::NotChip { file: files::name(self.file), because };
         if !is_archive(self.file)? {
             return Err(none());
         }
@@ -148,7 +149,7 @@ impl<'a> Request<'a> {
     }
 
     /// No result may take the place of a file that it is made from.
-    fn check_files(self, subject: &'static str) -> Result<(), CliError> {
+    pub(super) fn check_files(self, subject: &'static str) -> Result<(), CliError> {
         let made = self.compilation;
         let target = made.target.as_deref().filter(|name| builtin(name).is_none());
         files::keep_apart(
@@ -306,7 +307,7 @@ impl<'a> Request<'a> {
         Ok(Ready { file, source, options, model, items, preprocess, calibration, mapping, room })
     }
 
-    fn mapping_options(self) -> Result<MappingOptions, CliError> {
+    pub(super) fn mapping_options(self) -> Result<MappingOptions, CliError> {
         let floorplan = match &self.compilation.floorplan {
             None => Floorplan::default(),
             Some(path) => {
@@ -329,14 +330,7 @@ impl Ready {
         target: &Target,
         compilation: &Compilation,
     ) -> Result<(Compiled, Option<fit::Summary>), CliError> {
-        let options = CompileOptions {
-            quantize: compilation.quantize(),
-            mapping: self.mapping.clone(),
-            unroll: compilation.unroll(),
-            optimize: compilation.optimize.map(Into::into),
-            room: self.room,
-            adc_bits: compilation.adc_bits(),
-        };
+        let options = compile_options(compilation, self.mapping.clone(), self.room);
         let Self { model, calibration, .. } = self;
         let wrong = |error| CliError::Compile {
             error: Box::new(error),
@@ -353,6 +347,22 @@ impl Ready {
             Err(FitError::Compile(error)) => Err(wrong(error)),
             Err(error) => Err(CliError::Fit { error: Box::new(error), model: self.file.clone() }),
         }
+    }
+}
+
+/// What the options say of a compilation.
+pub(super) fn compile_options(
+    compilation: &Compilation,
+    mapping: MappingOptions,
+    room: Option<f32>,
+) -> CompileOptions {
+    CompileOptions {
+        quantize: compilation.quantize(),
+        mapping,
+        unroll: compilation.unroll(),
+        optimize: compilation.optimize.map(Into::into),
+        room,
+        adc_bits: compilation.adc_bits(),
     }
 }
 
@@ -413,7 +423,7 @@ pub fn target_text(name: &str) -> Result<String, CliError> {
 
 /// Whether a file is a zip, as plans are and models are not: by its first
 /// bytes, or, should these be damaged, by our seal at its end.
-fn is_archive(path: &Path) -> Result<bool, CliError> {
+pub(super) fn is_archive(path: &Path) -> Result<bool, CliError> {
     const SEAL: &[u8] = b"ohmc sha256 ";
     const TAIL: u64 = SEAL.len() as u64 + 64;
     let look = || {
@@ -454,7 +464,7 @@ fn check_use(preprocess: &Preprocess, model: &Model) -> Result<(), CliError> {
     }
 }
 
-fn warn_of_no_arrays(model: &Model, file: &str) {
+pub(super) fn warn_of_no_arrays(model: &Model, file: &str) {
     if model.graph.crossbar_layers().next().is_some() {
         return;
     }

@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ohmc::report::Programming;
+use ohmc::report::{Outline, Programming};
 use ohmc::timing::{self, TimingOptions};
 
 use super::chips::{Bench, Making, Reading};
 use super::error::CliError;
 use super::files;
+use super::filling;
 use super::made::Made;
 use super::options::{Compilation, Format, Preprocessing, Threads};
 use super::output::{self, Output};
+use super::placed::Placed;
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
 
@@ -28,6 +30,11 @@ pub struct Report {
     /// program` wrote.
     #[arg(value_name = "MODEL|PLAN|CHIP")]
     subject: PathBuf,
+
+    /// Only where weights will sit and when PEs will work: weights and inputs are
+    /// not looked at, which takes a fraction of the time and memory.
+    #[arg(long, conflicts_with = "trace")]
+    quick: bool,
 
     /// How the report is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -60,6 +67,7 @@ const EXAMPLES: &str = "\
 Examples:
   ohmc report mcnn.plan
   ohmc report mcnn.chip --at 30d
+  ohmc report resnet50.onnx --target pimcomp --optimize throughput --unroll auto --quick
   ohmc report mcnn.plan --trace timeline.json --in-flight 4
   ohmc report models/mcnn.onnx --target yao2020-macro --calibrate models/digits
   ohmc report models/mcnn.onnx --target yao2020-macro --calibrate models/digits \\
@@ -72,7 +80,7 @@ impl Report {
         self.check_files()?;
         // Begun first: a place that cannot be written is found before the work.
         let trace = self.trace.as_deref().map(Output::create).transpose()?;
-        let prepared = Request {
+        let request = Request {
             file: &self.subject,
             compilation: &self.compilation,
             preprocessing: &self.preprocessing,
@@ -81,8 +89,11 @@ impl Report {
             adapts: false,
             fresh: None,
             out: None,
+        };
+        if self.quick {
+            return self.outline(request);
         }
-        .prepare()?;
+        let prepared = request.prepare()?;
         let programming = self.programming(&prepared)?;
         let report = prepared.report(TimingOptions { in_flight: self.in_flight });
         if let Some(trace) = trace {
@@ -103,6 +114,27 @@ impl Report {
                 }
                 if let Some(programming) = programming {
                     json["programming"] = programming.to_json();
+                }
+                output::print_json(&json)
+            }
+        }
+    }
+
+    /// What can be said without weights.
+    fn outline(&self, request: Request<'_>) -> Result<(), CliError> {
+        let Placed { file, model, target, mapping, filled } = request.placed()?;
+        let options = TimingOptions { in_flight: self.in_flight };
+        let outline = Outline::new(&file, (&mapping, &model.graph), &target, options);
+        match self.format {
+            Format::Text => {
+                let filled = filled.as_ref().map_or(String::new(), filling::text);
+                let gap = if filled.is_empty() { "" } else { "\n" };
+                output::print(&format!("{}{gap}{filled}", outline.to_text()))
+            }
+            Format::Json => {
+                let mut json = outline.to_json();
+                if let Some(filled) = &filled {
+                    json["replication"] = filling::json(filled);
                 }
                 output::print_json(&json)
             }

@@ -3,7 +3,7 @@
 
 use ohmc::report::{Costs, Report};
 use ohmc::runtime::Executor;
-use ohmc::timing::{TimingOptions, self_timed};
+use ohmc::timing::{SelfTimed, TimingOptions, self_timed};
 use serde_json::{Value, json};
 
 use super::prepare::Prepared;
@@ -18,8 +18,13 @@ pub struct SelfTimedRun {
     array_pj: Vec<f64>,
     /// Planes passed over, of all.
     skipped: f64,
+    /// Between inputs of a stream, and how many are on the chip at once; `None`
+    /// for so few inputs that they never fill it.
+    interval_ps: Option<f64>,
+    in_flight: u32,
     /// The same chip with a clock.
     clocked_ps: u64,
+    clocked_interval_ps: f64,
     clocked_pj: Option<f64>,
 }
 
@@ -28,8 +33,8 @@ impl SelfTimedRun {
     pub fn new(executor: &Executor<'_>, prepared: &Prepared) -> Self {
         let events = executor.events();
         let Prepared { plan, model, target, .. } = prepared;
-        let rows = events.values().map(|events| &events.rows_ps);
-        let report: Report = prepared.report(TimingOptions { in_flight: Some(1) });
+        let rows: Vec<_> = events.values().map(|events| &events.rows_ps).collect();
+        let report: Report = prepared.report(TimingOptions::default());
         let of_cycle = |costs: &Costs| {
             let energy = &costs.energy;
             energy.sample_and_hold_pj_per_cycle
@@ -48,12 +53,18 @@ impl SelfTimedRun {
                     + events.conversions as f64 * costs.energy.adc_pj_per_conversion
             }));
         }
+        let in_flight = report.timing.in_flight;
+        let SelfTimed { latency_ps, interval_ps } =
+            self_timed(plan, &model.graph, target, &rows, in_flight);
         Self {
-            latency_ps: self_timed(plan, &model.graph, target, rows),
+            latency_ps,
+            interval_ps,
+            in_flight,
             energy_pj,
             array_pj,
             skipped: skipped as f64 / (driven + skipped).max(1) as f64,
             clocked_ps: report.timing.latency_ps,
+            clocked_interval_ps: report.timing.interval_ps,
             clocked_pj: report.costs.as_ref().map(|costs| costs.energy.total_pj()),
         }
     }
@@ -72,6 +83,15 @@ impl SelfTimedRun {
             100.0 * mean(&us) / clocked_us,
             100.0 * self.skipped,
         );
+        if let Some(interval_ps) = self.interval_ps {
+            text += &format!(
+                "                {:.2} us an input in a stream, {} in flight, {:.1} % of {:.2} us with one\n",
+                interval_ps / PS_PER_US,
+                self.in_flight,
+                100.0 * interval_ps / self.clocked_interval_ps,
+                self.clocked_interval_ps / PS_PER_US,
+            );
+        }
         if let Some(clocked_pj) = self.clocked_pj {
             let nj: Vec<f64> = self.energy_pj.iter().map(|pj| pj / PJ_PER_NJ).collect();
             let (least, most) = limits(&nj);
@@ -92,10 +112,13 @@ impl SelfTimedRun {
     pub fn json(&self) -> Value {
         json!({
             "latency_ps": self.latency_ps,
+            "interval_ps": self.interval_ps,
+            "in_flight": self.in_flight,
             "energy_pj": self.energy_pj,
             "array_physics_pj": self.array_pj,
             "share_of_planes_passed_over": self.skipped,
             "clocked_latency_ps": self.clocked_ps,
+            "clocked_interval_ps": self.clocked_interval_ps,
             "clocked_energy_pj": self.clocked_pj,
         })
     }

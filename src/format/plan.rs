@@ -19,7 +19,9 @@
 
 mod arrays;
 mod document;
+mod layers;
 mod reading;
+mod steps;
 
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::sync::Arc;

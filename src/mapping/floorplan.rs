@@ -5,6 +5,8 @@
 //!   conv2:
 //!     window: [2, 2]                       # output positions of a wave, for convolutions
 //!     slice_inputs: 9                      # cut after every 9 inputs
+//!     replicas: 3
+//!     share: runs                          # a part of the image each; `dealt` in turn otherwise
 //!     spots: [1, 1, 1, 1, 3, 3, 3, 3]      # one PE a tile
 //!   fc:
 //!     spots: [{pe: 5, output_line: 0}, 5, 5, 5, 5, 5, 7, 7, 7, 7, 7, 7]
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{MappingError, WeightTile, counted};
+use super::{MappingError, Sharing, WeightTile, counted};
 use crate::entity::LayerId;
 use crate::graph::LayerGraph;
 
@@ -38,6 +40,8 @@ pub struct LayerPlan {
     pub slice_inputs: Option<Vec<u32>>,
     /// Copies of the layer.
     pub replicas: Option<u32>,
+    /// How they divide output positions among them.
+    pub share: Option<Sharing>,
     /// One spot for all tiles, or one a tile; empty for free placement.
     pub spots: Vec<Spot>,
 }
@@ -66,8 +70,25 @@ struct LayerForm {
     window: Option<Vec<usize>>,
     slice_inputs: Option<OneOrMany>,
     replicas: Option<u32>,
+    share: Option<SharingForm>,
     #[serde(default)]
     spots: Vec<SpotForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SharingForm {
+    Dealt,
+    Runs,
+}
+
+impl From<SharingForm> for Sharing {
+    fn from(form: SharingForm) -> Self {
+        match form {
+            SharingForm::Dealt => Self::Dealt,
+            SharingForm::Runs => Self::Runs,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -114,6 +135,7 @@ impl Floorplan {
                 OneOrMany::Many(many) => many,
             }),
             replicas: form.replicas,
+            share: form.share.map(Sharing::from),
             spots: form.spots.into_iter().map(spot).collect(),
         };
         let layers = form.layers.into_iter().map(|(name, form)| (name, layer(form))).collect();

@@ -21,11 +21,13 @@ mod partition;
 mod passes;
 mod place;
 mod print;
+mod share;
 pub mod unroll;
 mod verify;
 
 pub use floorplan::{Floorplan, LayerPlan, Spot};
 pub use print::mapping_text;
+pub use share::{Positions, Sharing};
 pub use unroll::{UnrollOptions, Unrolling};
 pub use verify::{MappingFault, verify};
 pub(crate) use verify::{overlap, shared_weights};
@@ -113,6 +115,9 @@ pub struct Mapping {
     pub n_passes: u32,
     /// Copies of each crossbar layer; at least 1.
     pub replicas: BTreeMap<LayerId, u32>,
+    /// How copies divide output positions among them, of layers where that was
+    /// chosen; others are dealt theirs.
+    pub sharing: BTreeMap<LayerId, Sharing>,
     /// Slices of a weight of each crossbar layer; at least 1.
     pub slices: BTreeMap<LayerId, u8>,
     /// Layers of which one wave makes several output positions, and how.
@@ -131,6 +136,14 @@ impl Mapping {
     /// The loops of a crossbar layer as its matrix lies on arrays.
     pub fn nest<'a>(&'a self, graph: &'a LayerGraph, layer: LayerId) -> Option<&'a LoopNest> {
         nest(&self.unrolled, graph, layer)
+    }
+
+    /// The output positions that one copy of a layer's matrix makes for a layer
+    /// that drives it, of so many.
+    pub fn positions(&self, matrix: LayerId, replica: u32, n_positions: u32) -> Positions {
+        let n_replicas = self.replicas.get(&matrix).copied().unwrap_or(1);
+        let sharing = self.sharing.get(&matrix).copied().unwrap_or_default();
+        sharing.of(n_positions, n_replicas, replica)
     }
 
     /// Tiles of one replica of a layer, in order.
@@ -365,6 +378,7 @@ pub fn map(
     check_names(graph, options)?;
     let unrolled = unrolled(graph, options)?;
     let (mut replicas, mut n_slices) = (BTreeMap::new(), BTreeMap::new());
+    let mut sharing = BTreeMap::new();
     let mut pieces = Vec::new();
     for (id, layer, crossbar) in graph.crossbar_layers() {
         if graph.matrix_of(id) != id {
@@ -384,6 +398,7 @@ pub fn map(
             return Err(MappingError::Replicas { layer, wanted, positions });
         }
         replicas.insert(id, wanted);
+        sharing.extend(plan.and_then(|plan| plan.share).map(|share| (id, share)));
         let own = options.slices.get(&layer.name).copied().unwrap_or(1);
         n_slices.insert(id, own);
         let cut = partition::cut(nest, target.pe, plan)
@@ -405,7 +420,7 @@ pub fn map(
         }
         (None, _) => return Err(placer.too_large(&pieces, &spots, None)),
     };
-    let mapping = Mapping { tiles, n_pes, n_passes, replicas, slices: n_slices, unrolled };
+    let mapping = Mapping { tiles, n_pes, n_passes, replicas, sharing, slices: n_slices, unrolled };
     let faults = verify(&mapping, graph, target);
     if faults.is_empty() { Ok(mapping) } else { Err(MappingError::Verify(faults)) }
 }

@@ -112,6 +112,16 @@ impl Placer<'_> {
         }
     }
 
+    /// Waves that a tile of each layer is driven with for one input.
+    fn waves(&self) -> BTreeMap<LayerId, u64> {
+        let waves = |(&layer, &replicas): (&LayerId, &u32)| {
+            let nest = nest(self.unrolled, self.graph, layer);
+            let positions = nest.map_or(0, |nest| nest.positions_per_input() as u64);
+            (layer, positions.div_ceil(u64::from(replicas.max(1))))
+        };
+        self.replicas.iter().map(waves).collect()
+    }
+
     fn board(&self, limit: Option<u32>) -> Board<'_> {
         Board::new(self, limit.unwrap_or(u32::MAX))
     }
@@ -145,6 +155,8 @@ struct Board<'a> {
     pes: Vec<Taken>,
     /// The first PE that is not full; those before are never looked at again.
     first_open: usize,
+    /// Waves that a tile of each layer is driven with for one input.
+    waves: BTreeMap<LayerId, u64>,
     /// Waves of the busiest tile.
     most_waves: u64,
     /// PEs that hold nothing, of each core, where tiles are spread.
@@ -158,6 +170,9 @@ struct Board<'a> {
     joins: bool,
 }
 
+/// Tiles of the same layer on a PE, and waves of all that are there.
+type Wait = (u64, u64);
+
 /// Layer, replica, first group and first row of a tile.
 type Inputs = (LayerId, u32, u32, u32);
 
@@ -170,6 +185,7 @@ impl<'a> Board<'a> {
             limit,
             pes: Vec::new(),
             first_open: 0,
+            waves: placer.waves(),
             most_waves: 0,
             free: Vec::new(),
             cores: BTreeSet::new(),
@@ -198,7 +214,7 @@ impl<'a> Board<'a> {
         // Spreading, those with the most waves choose first and get PEs for
         // themselves; packing, tall ones, which need whole columns of a PE.
         // Ties keep their order.
-        free.sort_by_key(|&i| {
+        free.sort_by_cached_key(|&i| {
             let tile = &placed[i];
             let waves = match strategy {
                 Strategy::Spread(_) => self.waves(tile),
@@ -238,19 +254,19 @@ impl<'a> Board<'a> {
                     self.last = Some((inputs, core));
                     return self.free[core].first().map(|&pe| (pe, 0, 0));
                 }
-                let mut by_wait: Vec<(u64, u64, usize)> = self
-                    .pes
-                    .iter()
-                    .enumerate()
-                    .map(|(index, pe)| {
-                        let same = pe.areas.iter().filter(|a| a.2 == tile.layer).count() as u64;
-                        (same, pe.waves, index)
-                    })
-                    .collect();
-                by_wait.sort_unstable();
-                by_wait
-                    .into_iter()
-                    .find_map(|(_, _, pe)| self.room(pe, tile, None, None).map(|(i, o)| (pe, i, o)))
+                // Whether there is room is looked at only where waiting is less than
+                // at the best place so far.
+                let mut best: Option<(Wait, (usize, u32, u32))> = None;
+                for (index, pe) in self.pes.iter().enumerate() {
+                    let same = pe.areas.iter().filter(|a| a.2 == tile.layer).count() as u64;
+                    let wait = (same, pe.waves);
+                    if best.as_ref().is_none_or(|(least, _)| wait < *least)
+                        && let Some((input_line, output_line)) = self.room(index, tile, None, None)
+                    {
+                        best = Some((wait, (index, input_line, output_line)));
+                    }
+                }
+                best.map(|(_, place)| place)
             }
             Strategy::Pack(limit) => self
                 .with_room(tile, false)
@@ -370,11 +386,7 @@ impl<'a> Board<'a> {
 
     /// Waves that a tile is driven with for one input.
     fn waves(&self, tile: &WeightTile) -> u64 {
-        let Placer { graph, replicas, unrolled, .. } = self.placer;
-        let nest = nest(unrolled, graph, tile.layer);
-        let positions = nest.map_or(0, |nest| nest.positions_per_input() as u64);
-        let replicas = replicas.get(&tile.layer).copied().unwrap_or(1);
-        positions.div_ceil(u64::from(replicas.max(1)))
+        self.waves.get(&tile.layer).copied().unwrap_or(0)
     }
 
     fn take(&mut self, tile: &WeightTile) {

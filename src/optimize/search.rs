@@ -10,10 +10,13 @@ use crate::mapping::{self, Mapping, MappingOptions};
 use crate::target::Target;
 use crate::timing::Resource;
 
-/// Placements that one search may try, tiles times PEs, of which no more than
-/// 128 count: placing takes about as long for each of these, and all of it some
-/// seconds.
+/// Placements that one search may try: tiles times PEs, of which no more than
+/// 128 count while there are free ones. Placing takes about as long for each of
+/// these, and all of it some seconds.
 const WORK_MAX: u64 = 100_000_000;
+
+/// What setting up one PE of the chip counts among these, with or without tiles.
+const WORK_OF_PE: u64 = 32;
 
 /// Steps that find nothing better before a climb ends.
 const FAILURES_MAX: usize = 8;
@@ -208,8 +211,12 @@ impl<'a> Search<'a> {
         if n_cells > u64::from(self.n_pes) * self.target.pe.cells() {
             return None;
         }
-        // Free PEs are found at once, so that a large chip takes no longer.
-        let work = n_tiles.saturating_mul(u64::from(self.n_pes.min(128)));
+        // Free PEs are found at once, so that a large chip takes no longer; for
+        // tiles that have to share one, all are looked at.
+        let n_pes = u64::from(self.n_pes);
+        let work = n_tiles.min(n_pes).saturating_mul(n_pes.min(128));
+        let work = work.saturating_add(n_tiles.saturating_sub(n_pes).saturating_mul(n_pes));
+        let work = work.saturating_add(n_pes.saturating_mul(WORK_OF_PE));
         *budget = budget.checked_sub(work)?;
         let mapping = mapping::map(self.graph, self.target, &wanted).ok()?;
         let tried = judge(method, &mapping, self.graph, self.target);

@@ -34,8 +34,14 @@ impl ByLayer {
 const MAX_INPUT_BITS: u8 = 16;
 
 impl Precision {
+    /// Slices of a weight by name of the layer, as they are asked for.
+    pub(crate) fn slices_of(&self, graph: &LayerGraph) -> BTreeMap<String, u8> {
+        let names = graph.crossbar_layers().map(|(_, layer, _)| layer.name.clone());
+        names.map(|name| (self.slices.of(&name).unwrap_or(1), name)).map(|(n, l)| (l, n)).collect()
+    }
+
     /// Whether all layers that are named are there, and the bits can be.
-    pub(super) fn check(&self, graph: &LayerGraph) -> Result<(), QuantizeError> {
+    pub(crate) fn check(&self, graph: &LayerGraph) -> Result<(), QuantizeError> {
         let known = || graph.crossbar_layers().map(|(_, layer, _)| layer.name.as_str());
         for (option, by_layer) in [("--slices", &self.slices), ("--input-bits", &self.input_bits)] {
             if let Some(name) = by_layer.named.keys().find(|name| known().all(|k| k != *name)) {

@@ -66,6 +66,9 @@ pub struct Costs {
     pub benchmark: Benchmark,
     /// One input of this plan.
     pub energy: Energy,
+    /// Area of the PEs in use by part, in mm2; empty where a target does not
+    /// tell parts apart. What is left of all is the last.
+    pub areas: Vec<(String, f64)>,
 }
 
 impl Costs {
@@ -74,11 +77,23 @@ impl Costs {
         target: &Target,
         by_layer: &BTreeMap<LayerId, Work>,
     ) -> Option<Self> {
-        Some(Self {
-            benchmark: Benchmark::new(target)?,
-            energy: Energy::new(plan, target, by_layer)?,
-        })
+        let energy = Energy::new(plan, target, by_layer)?;
+        let areas = areas(target, &energy);
+        Some(Self { benchmark: Benchmark::new(target)?, energy, areas })
     }
+}
+
+/// Area of all PEs in use, part by part.
+fn areas(target: &Target, energy: &Energy) -> Vec<(String, f64)> {
+    let Some(costs) = target.costs.as_ref().filter(|costs| !costs.areas.is_empty()) else {
+        return Vec::new();
+    };
+    let n_pes = energy.n_pes as f64;
+    let part = |(name, mm2): &(String, f64)| (name.clone(), mm2 * n_pes);
+    let mut areas: Vec<(String, f64)> = costs.areas.iter().map(part).collect();
+    let told: f64 = areas.iter().map(|(_, mm2)| mm2).sum();
+    areas.push(("the rest".to_string(), (energy.area_mm2 - told).max(0.0)));
+    areas
 }
 
 /// The figures of a benchmark table: one PE with every ADC busy in every

@@ -4,11 +4,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::json_costs::CostsForm;
 use super::text::stage_text;
 use super::timing::{PS_PER_US, timing_of, us};
 use super::{
-    Benchmark, DigitalRow, Energy, LayerRow, PeRow, Physics, Report, Schedule, StageRow, WireLoss,
-    Work, writing,
+    DigitalRow, LayerRow, PeRow, Physics, Report, Schedule, StageRow, WireLoss, Work, writing,
 };
 use crate::graph::Obstacle;
 use crate::quantize::InputCoding;
@@ -213,45 +213,6 @@ struct ScheduleForm {
 }
 
 #[derive(Serialize)]
-struct CostsForm<'a> {
-    peak_gops: f64,
-    peak_gops_per_signed_weight: f64,
-    power_mw: f64,
-    gops_per_w: f64,
-    gops_per_mm2: f64,
-    peak_energy_pj_per_cycle: f64,
-    peak_adc_share: f64,
-    product_ns: f64,
-    compare: Vec<MachineForm<'a>>,
-    energy_per_input: EnergyForm,
-}
-
-#[derive(Serialize)]
-struct MachineForm<'a> {
-    name: &'a str,
-    gops: f64,
-    power_w: f64,
-    gops_per_w: f64,
-}
-
-#[derive(Serialize)]
-struct EnergyForm {
-    counts: &'static str,
-    leaves_out: &'static str,
-    total_pj: f64,
-    area_mm2: f64,
-    parts: Vec<PartForm>,
-}
-
-#[derive(Serialize)]
-struct PartForm {
-    part: &'static str,
-    times: u64,
-    pj_each: f64,
-    pj: f64,
-}
-
-#[derive(Serialize)]
 struct StageForm<'a> {
     id: String,
     name: &'a str,
@@ -306,10 +267,7 @@ impl<'a> From<&'a Report> for ReportForm<'a> {
             timing: TimingForm::from(&report.timing),
             writing: report.writing.as_ref().map(writing::json),
             physics: PhysicsForm::from(&report.physics),
-            costs: report
-                .costs
-                .as_ref()
-                .map(|costs| CostsForm::new(&costs.benchmark, &costs.energy)),
+            costs: report.costs.as_ref().map(CostsForm::new),
         }
     }
 }
@@ -480,41 +438,6 @@ impl From<&Schedule> for ScheduleForm {
             inputs_per_s: schedule.inputs_per_s(),
             utilisation_alone: schedule.utilisation_alone(),
             utilisation_in_stream: schedule.utilisation_in_stream(),
-        }
-    }
-}
-
-impl<'a> CostsForm<'a> {
-    fn new(peak: &'a Benchmark, energy: &Energy) -> Self {
-        let compare = peak.compare.iter().map(|machine| MachineForm {
-            name: &machine.name,
-            gops: machine.gops,
-            power_w: machine.power_w,
-            gops_per_w: machine.gops_per_w,
-        });
-        let parts = energy.parts().into_iter().map(|(part, times, pj_each)| PartForm {
-            part,
-            times,
-            pj_each,
-            pj: times as f64 * pj_each,
-        });
-        Self {
-            peak_gops: peak.peak_gops,
-            peak_gops_per_signed_weight: peak.peak_signed_gops,
-            power_mw: peak.power_mw,
-            gops_per_w: peak.gops_per_w,
-            gops_per_mm2: peak.gops_per_mm2,
-            peak_energy_pj_per_cycle: peak.energy_pj_per_cycle,
-            peak_adc_share: peak.adc_share,
-            product_ns: peak.product_ns,
-            compare: compare.collect(),
-            energy_per_input: EnergyForm {
-                counts: "conversions and PE cycles of this plan",
-                leaves_out: "digital side, programming, idle PEs",
-                total_pj: energy.total_pj(),
-                area_mm2: energy.area_mm2,
-                parts: parts.collect(),
-            },
         }
     }
 }

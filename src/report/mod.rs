@@ -14,8 +14,10 @@
 
 mod cost;
 mod json;
+mod json_costs;
 mod layers;
 mod numbers;
+mod outline;
 mod pes;
 mod physics;
 mod plot;
@@ -32,6 +34,7 @@ mod tests;
 
 pub use cost::{Benchmark, Costs, Energy, Schedule};
 pub use layers::{DigitalRow, LayerRow, StageRow};
+pub use outline::{Outline, OutlineRow};
 pub use pes::{PeRow, Resident};
 pub use physics::Physics;
 pub use programming::{Errors, LevelCurrents, Programming, Spread};

@@ -22,11 +22,19 @@ pub(super) fn text(report: &Report) -> String {
     if !report.digital.is_empty() {
         sections.push(digital(report));
     }
-    sections.extend([pes(report), schedule(report), timing::timing(report)]);
+    let names = |pe| {
+        let row = report.pes.iter().find(|row| row.id == pe);
+        row.map_or(Vec::new(), |row| row.residents.iter().map(|r| r.name.clone()).collect())
+    };
+    let timing = timing::timing(&report.timing, names);
+    sections.extend([pes(report), schedule(report), timing]);
     sections.extend(writing::text(report));
     if let Some(costs) = &report.costs {
         sections.push(benchmark(report, &costs.benchmark));
         sections.push(energy(&costs.energy));
+        if !costs.areas.is_empty() {
+            sections.push(areas(&costs.areas));
+        }
     }
     sections.push(physics(report));
     sections.join("\n")
@@ -495,6 +503,18 @@ fn energy(energy: &Energy) -> String {
         plural(energy.n_pes, "PE"),
         four(energy.area_mm2),
     )
+}
+
+/// Whose area it is.
+fn areas(areas: &[(String, f64)]) -> String {
+    let all: f64 = areas.iter().map(|(_, mm2)| mm2).sum();
+    let row = |(part, mm2): &(String, f64)| {
+        let share = (all > 0.0).then(|| mm2 / all);
+        vec![part.clone(), four(*mm2), percent(share)]
+    };
+    let columns = [Words("part"), Number("mm2"), Number("share")];
+    let rows: Vec<Vec<String>> = areas.iter().map(row).collect();
+    format!("Area of the PEs in use, by part\n{}", table(&columns, rows))
 }
 
 /// What the cells draw, whatever a target's figures say.

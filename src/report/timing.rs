@@ -70,12 +70,12 @@ pub(super) fn layers(report: &Report) -> String {
 }
 
 pub(super) fn timing_of<'a>(timing: &'a Timing, row: &LayerRow) -> Option<&'a LayerTiming> {
-    timing.layers.iter().find(|timing| timing.layer == row.id)
+    timing.of_layer(row.id)
 }
 
-/// Latency, throughput, and what limits them.
-pub(super) fn timing(report: &Report) -> String {
-    let timing = &report.timing;
+/// Latency, throughput, and what limits them; `names` are those of the layers
+/// that a PE works for.
+pub(super) fn timing(timing: &Timing, names: impl Fn(PeId) -> Vec<String>) -> String {
     let rows_at_once = match timing.rows_at_once {
         1 => String::new(),
         n => format!(", {n} rows at a time"),
@@ -108,7 +108,7 @@ pub(super) fn timing(report: &Report) -> String {
                 bottleneck.resource,
                 four(us(bottleneck.busy_ps)),
                 percent(timing.utilisation(&bottleneck)),
-                residents(report, bottleneck.resource),
+                residents(bottleneck.resource, names),
             ),
         ));
     }
@@ -121,14 +121,16 @@ pub(super) fn timing(report: &Report) -> String {
 }
 
 /// The layers that a PE works for.
-fn residents(report: &Report, resource: Resource) -> String {
+fn residents(resource: Resource, names: impl Fn(PeId) -> Vec<String>) -> String {
     const NAMES_MAX: usize = 3;
     let (Resource::Pe(pe) | Resource::ShiftAndAdd(pe) | Resource::Link(pe)) = resource else {
         return String::new();
     };
-    let Some(row) = report.pes.iter().find(|row| row.id == pe) else { return String::new() };
-    let mut names: Vec<String> = row.residents.iter().map(|r| short(&r.name)).collect();
+    let mut names: Vec<String> = names(pe).iter().map(|name| short(name)).collect();
     names.dedup();
+    if names.is_empty() {
+        return String::new();
+    }
     if names.len() > NAMES_MAX {
         let rest = names.len() - NAMES_MAX;
         names.truncate(NAMES_MAX);

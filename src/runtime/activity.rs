@@ -11,7 +11,7 @@ use super::layout::{Layout, numbered, offsets, strides};
 use crate::chip::Chip;
 use crate::entity::LayerId;
 use crate::graph::LoopRef;
-use crate::mapping::WeightTile;
+use crate::mapping::{Positions, WeightTile};
 use crate::schedule::{Effort, ExecutionPlan, PlanLayer, StepKind};
 use crate::target::{Cell, Conversion};
 
@@ -79,7 +79,7 @@ pub(super) struct Activity {
     positions: Vec<u32>,
     n_rows: usize,
     /// Positions of each replica.
-    shares: Vec<Range<usize>>,
+    shares: Vec<Positions>,
     /// Lines that are driven together.
     sets: Vec<LineSet>,
     /// Planes that are looked at from the highest driven one on; `None` for
@@ -109,9 +109,8 @@ impl Activity {
         rows.extend(numbered(LoopRef::Row, &nest.rows));
         let lines = offsets(&nest.input, &strides, &rows);
         let positions = offsets(&nest.input, &strides, &numbered(LoopRef::Position, &extents));
-        let mut shares: Vec<Range<usize>> =
-            waves_of(plan, id).map(|waves| waves.positions.clone()).collect();
-        shares.sort_unstable_by_key(|share| (share.start, share.end));
+        let mut shares: Vec<Positions> = waves_of(plan, id).map(|waves| waves.positions).collect();
+        shares.sort_unstable();
         shares.dedup();
         let mut sets: Vec<LineSet> =
             waves_of(plan, id).filter_map(|waves| waves.places.first().map(set)).collect();
@@ -153,7 +152,7 @@ impl Activity {
 
     /// Every bit that is 1.
     fn count_all(&self, share: usize, octets: &[Vec<u8>]) {
-        let positions = self.positions.get(self.shares[share].clone()).unwrap_or_default();
+        let positions: Vec<u32> = self.positions_of(share).collect();
         for (line, counter) in self.lines.iter().zip(self.counters(share)) {
             let mut ones = 0;
             for codes in octets {
@@ -170,7 +169,6 @@ impl Activity {
 
     /// Those in the highest planes of each wave.
     fn count_significant(&self, share: usize, n_planes: u8, octets: &[Vec<u8>]) {
-        let positions = self.positions.get(self.shares[share].clone()).unwrap_or_default();
         let counters = self.counters(share);
         let code = |place: u32| {
             let octet =
@@ -181,7 +179,7 @@ impl Activity {
             let mut n_looked_at = 0;
             let lines: Vec<usize> = self.lines_of(set).collect();
             let mut ones = vec![0u64; lines.len()];
-            for &position in positions {
+            for position in self.positions_of(share) {
                 let driven =
                     lines.iter().fold(0, |all, &line| all | code(position + self.lines[line]));
                 let highest = u32::BITS - driven.leading_zeros();
@@ -196,6 +194,11 @@ impl Activity {
             }
             self.planes[share * self.sets.len() + nth].fetch_add(n_looked_at, Ordering::Relaxed);
         }
+    }
+
+    /// Where the codes of a share's positions are.
+    fn positions_of(&self, share: usize) -> impl Iterator<Item = u32> {
+        self.shares[share].iter().filter_map(|position| self.positions.get(position).copied())
     }
 
     fn counters(&self, share: usize) -> &[AtomicU64] {
@@ -261,7 +264,7 @@ impl Activity {
 /// A step of waves.
 struct Waves<'a> {
     places: Vec<&'a WeightTile>,
-    positions: Range<usize>,
+    positions: Positions,
     effort: Effort,
 }
 
@@ -271,7 +274,7 @@ fn waves_of(plan: &ExecutionPlan, id: LayerId) -> impl Iterator<Item = Waves<'_>
             let places = tiles.iter().filter_map(|&tile| plan.tiles.get(tile));
             Some(Waves {
                 places: places.map(|tile| &tile.place).collect(),
-                positions: positions.start as usize..positions.end as usize,
+                positions: *positions,
                 effort: plan.effort(&step.kind)?,
             })
         }

@@ -29,7 +29,7 @@ use crate::chip::{
 };
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
 use crate::graph::unflatten;
-use crate::mapping::WeightTile;
+use crate::mapping::{Positions, WeightTile};
 use crate::schedule::{ExecutionPlan, PlanLayer, PlanTile, Plane, StepKind};
 use crate::target::Target;
 
@@ -68,7 +68,7 @@ struct Tile {
     /// Column of each pair, `[group][column]` of the layer; a run of
     /// neighbours.
     columns: Vec<(usize, Range<usize>)>,
-    waves: Vec<(StepId, Range<usize>)>,
+    waves: Vec<(StepId, Positions)>,
 }
 
 /// Working memory of a thread. Vectors only grow: what they hold is written
@@ -78,6 +78,8 @@ struct Scratch {
     octets: Vec<Vec<u8>>,
     patterns: Vec<Pattern>,
     sums: Vec<f64>,
+    /// Starts of positions that are no neighbours.
+    starts: Vec<u32>,
     block: Block,
     /// Results with those past the border, where there are such.
     made: Vec<f32>,
@@ -104,13 +106,13 @@ impl<'a> Crossbar<'a> {
     ) -> Result<Self, RunError> {
         let layer = &plan.layers[&id];
         let mut planes: &[Plane] = &[];
-        let mut waves: Vec<(StepId, &[WeightTileId], Range<usize>)> = Vec::new();
+        let mut waves: Vec<(StepId, &[WeightTileId], Positions)> = Vec::new();
         for (step, kind) in plan.steps.iter().map(|(id, step)| (id, &step.kind)) {
             if let StepKind::Waves { layer, tiles, positions, planes: driven, .. } = kind
                 && *layer == id
             {
                 planes = driven;
-                waves.push((step, tiles, positions.start as usize..positions.end as usize));
+                waves.push((step, tiles, *positions));
             }
         }
         let mut bundler = layout.bundler(&layer.nest);
@@ -145,7 +147,7 @@ impl<'a> Crossbar<'a> {
                     levels_per_code: adc.step_us / plan.level_us
                         * layer.slice_factor(place.slice) as f64,
                     columns: columns(layer, place),
-                    waves: of_tile.map(|(step, _, positions)| (*step, positions.clone())).collect(),
+                    waves: of_tile.map(|(step, _, positions)| (*step, *positions)).collect(),
                 })
             })
             .collect::<Result<_, RunError>>()?;
@@ -330,8 +332,9 @@ impl<'a> Crossbar<'a> {
             let done: Vec<Block> = (0..n_blocks)
                 .into_par_iter()
                 .map(|nth| {
-                    let (mut sums, mut block) = Default::default();
-                    self.run_block(blocks(nth), number, patterns, &mut sums, &mut block);
+                    let (mut sums, mut starts, mut block) = Default::default();
+                    let memory = (&mut sums, &mut starts);
+                    self.run_block(blocks(nth), number, patterns, memory, &mut block);
                     block
                 })
                 .collect();
@@ -339,9 +342,9 @@ impl<'a> Crossbar<'a> {
                 block.scatter(&self.layout, blocks(nth), results);
             }
         } else {
-            let Scratch { patterns, sums, block, .. } = scratch;
+            let Scratch { patterns, sums, starts, block, .. } = scratch;
             for positions in (0..n_blocks).map(blocks) {
-                self.run_block(positions.clone(), number, patterns, sums, block);
+                self.run_block(positions.clone(), number, patterns, (sums, starts), block);
                 block.scatter(&self.layout, positions, results);
             }
         }
@@ -361,6 +364,7 @@ impl<'a> Crossbar<'a> {
                 octet_stride: self.map.n_patterns(),
                 starts: &self.layout.position_patterns,
                 first_position: 0,
+                every: 1,
             };
             held.clear();
             held.resize(n_positions * tile.kernel.n_values(), 0.0);
@@ -395,6 +399,8 @@ impl<'a> Crossbar<'a> {
         const MAX_SUMS: usize = 1 << 12;
         let n_positions = self.layout.position_results.len();
         let size = (MAX_SUMS / self.corrections.len().max(1)).clamp(16, 128);
+        // As many for each replica as there would be for one.
+        let size = size * self.layer.n_replicas.max(1) as usize;
         // Two blocks a thread, so that none waits long for the others.
         if n_threads > 1 { size.min(n_positions.div_ceil(2 * n_threads)).max(1) } else { size }
     }
@@ -405,27 +411,36 @@ impl<'a> Crossbar<'a> {
         positions: Range<usize>,
         number: u64,
         patterns: &[Pattern],
-        sums: &mut Vec<f64>,
+        (sums, starts): (&mut Vec<f64>, &mut Vec<u32>),
         block: &mut Block,
     ) {
         let n_columns = self.corrections.len();
         block.clear(positions.len(), n_columns);
         for tile in &self.tiles {
-            for (step, driven) in &tile.waves {
-                let (start, end) =
-                    (driven.start.max(positions.start), driven.end.min(positions.end));
-                if start >= end {
-                    continue;
-                }
+            for (step, share) in &tile.waves {
+                let mut own = share.within(&positions);
+                let n_own = own.len();
+                let every = share.every.max(1) as usize;
+                let Some(start) = own.next() else { continue };
+                let starts = match every {
+                    1 => &self.layout.position_patterns[start..start + n_own],
+                    _ => {
+                        starts.clear();
+                        let all = &self.layout.position_patterns[start..positions.end];
+                        starts.extend(all.iter().step_by(every));
+                        &starts[..n_own]
+                    }
+                };
                 let n_pairs = tile.kernel.n_pairs();
-                grow(sums, (end - start) * n_pairs);
-                let sums = &mut sums[..(end - start) * n_pairs];
+                grow(sums, n_own * n_pairs);
+                let sums = &mut sums[..n_own * n_pairs];
                 let noise = ReadNoise::new(self.seed, number, tile.pe.0, step.0);
                 let driven = Driven {
                     patterns,
                     octet_stride: self.map.n_patterns(),
-                    starts: &self.layout.position_patterns[start..end],
+                    starts,
                     first_position: start as u32,
+                    every: share.every,
                 };
                 tile.kernel.drive(driven, self.planes, Some(&noise), sums);
                 let sums = TileSums {
@@ -434,7 +449,7 @@ impl<'a> Crossbar<'a> {
                     levels_per_code: tile.levels_per_code,
                     columns: &tile.columns,
                 };
-                block.add(sums, start - positions.start, n_columns);
+                block.add(sums, (start - positions.start, every), n_columns);
             }
         }
         block.scale(Columns {

@@ -23,10 +23,15 @@ impl Block {
     }
 
     /// Adds a tile's sums of codes, `[position][pair]`, from this position of
-    /// the block on.
-    pub(super) fn add(&mut self, tile: TileSums<'_>, first_position: usize, n_columns: usize) {
+    /// the block on and to every so many-th.
+    pub(super) fn add(
+        &mut self,
+        tile: TileSums<'_>,
+        (first_position, every): (usize, usize),
+        n_columns: usize,
+    ) {
         let levels = &mut self.levels[first_position * n_columns..];
-        Instructions::detect().run(Add { tile, n_columns, levels });
+        Instructions::detect().run(Add { tile, n_columns, every, levels });
     }
 
     /// Takes the zero point off, scales, and adds the bias.
@@ -57,6 +62,7 @@ pub(super) struct TileSums<'a> {
 struct Add<'a> {
     tile: TileSums<'a>,
     n_columns: usize,
+    every: usize,
     levels: &'a mut [f64],
 }
 
@@ -66,9 +72,8 @@ impl Task for Add<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let TileSums { sums, n_pairs, levels_per_code, columns } = self.tile;
-        let positions =
-            self.levels.chunks_exact_mut(self.n_columns).zip(sums.chunks_exact(n_pairs));
-        for (levels, sums) in positions {
+        let positions = self.levels.chunks_mut(self.n_columns * self.every);
+        for (levels, sums) in positions.zip(sums.chunks_exact(n_pairs)) {
             for (first_column, pairs) in columns {
                 for (level, &sum) in levels[*first_column..].iter_mut().zip(&sums[pairs.clone()]) {
                     *level += sum * levels_per_code;

@@ -7,13 +7,13 @@
 //! without read noise, which hardly changes how long a decision takes.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::layout::{Layout, numbered, offsets, strides};
 use crate::chip::{Chip, ConversionTimes, Scheme, Scratch, TileKernel};
 use crate::entity::{LayerId, StepId};
 use crate::graph::LoopRef;
+use crate::mapping::Positions;
 use crate::schedule::{ExecutionPlan, PlanLayer, StepKind};
 use crate::target::{SelfTimed, Target};
 
@@ -51,7 +51,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Drive {
     step: StepId,
-    positions: Range<usize>,
+    positions: Positions,
     /// Where the code of each line is, and the conductance of the tiles' cells
     /// on it, in uS.
     lines: Vec<u32>,
@@ -107,7 +107,7 @@ impl Watch {
             }
             drives.push(Drive {
                 step,
-                positions: positions.start as usize..positions.end as usize,
+                positions: *positions,
                 lines: own,
                 lines_us,
                 tiles: kernels,
@@ -143,7 +143,7 @@ impl Watch {
             let n_rows = self.positions.len().div_ceil(self.positions_per_row);
             let mut rows_ps = vec![0; n_rows];
             let mut codes = vec![0; drive.lines.len()];
-            for position in drive.positions.clone() {
+            for position in drive.positions.iter() {
                 for (own, line) in codes.iter_mut().zip(&drive.lines) {
                     *own = code(self.positions[position] + line);
                 }

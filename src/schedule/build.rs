@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::cuts::{Work, work};
@@ -56,8 +55,7 @@ pub fn schedule(parts: PlanParts<'_>, target: &Target) -> ExecutionPlan {
         tiles,
         steps: Table::new(),
     };
-    plan.steps = Builder { plan: &plan, target, steps: Table::new(), makers: BTreeMap::new() }
-        .steps(work(graph));
+    plan.steps = Builder::new(&plan, mapping, target).steps(work(graph));
     timing::assign(&mut plan);
     plan
 }
@@ -169,12 +167,17 @@ fn weights_of(place: &WeightTile) -> impl Iterator<Item = (u32, u32, u32)> + '_ 
 /// Writes steps in executable order and remembers which step makes what.
 struct Builder<'a> {
     plan: &'a ExecutionPlan,
+    mapping: &'a Mapping,
     target: &'a Target,
     steps: Table<StepId, Step>,
     makers: BTreeMap<TensorId, StepId>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(plan: &'a ExecutionPlan, mapping: &'a Mapping, target: &'a Target) -> Self {
+        Self { plan, mapping, target, steps: Table::new(), makers: BTreeMap::new() }
+    }
+
     fn steps(mut self, work: Vec<Work>) -> Table<StepId, Step> {
         for item in work {
             match item {
@@ -198,14 +201,13 @@ impl Builder<'_> {
         let encode = self.push(StepKind::Encode { layer }, self.makers_of(&[plan_layer.input]), 0);
         let mut all_tiles = Vec::new();
         let mut all_waves = Vec::new();
-        for replica in 0..plan_layer.n_replicas {
-            let positions = share(n_positions, plan_layer.n_replicas, replica);
-            for tiles in driven_together(plan, plan_layer.matrix, replica) {
+        for (replica, driven) in driven_together(plan, plan_layer.matrix) {
+            let positions = self.mapping.positions(plan_layer.matrix, replica, n_positions);
+            for tiles in driven {
                 let planes = planes(&plan_layer.coding);
                 let n_conversions = tiles.iter().map(|&tile| plan.n_conversions(tile)).sum();
                 let conversions = rounds(n_conversions, &self.target.readout);
                 all_tiles.extend(&tiles);
-                let positions = positions.clone();
                 let waves = StepKind::Waves { layer, tiles, positions, planes, conversions };
                 let cycles = plan.effort(&waves).map_or(0, |effort| effort.cycles());
                 all_waves.push(self.push(waves, vec![encode], cycles));
@@ -229,34 +231,20 @@ impl Builder<'_> {
     }
 }
 
-/// The output positions of one replica: an equal run each, the first ones one
-/// longer where it does not divide.
-fn share(n_positions: u32, n_replicas: u32, replica: u32) -> Range<u32> {
-    let bound = |r: u32| {
-        let (each, rest) = (n_positions / n_replicas, n_positions % n_replicas);
-        r * each + r.min(rest)
-    };
-    bound(replica)..bound(replica + 1)
-}
-
-/// Tiles of a replica by what drives them: tiles of one PE that take the same
-/// inputs on the same lines are driven together.
-fn driven_together(plan: &ExecutionPlan, layer: LayerId, replica: u32) -> Vec<Vec<WeightTileId>> {
-    let mut groups: Vec<Vec<WeightTileId>> = Vec::new();
-    let mut found: BTreeMap<(PeId, u32, u32, u32), usize> = BTreeMap::new();
-    for (id, tile) in plan.tiles.iter() {
+/// Tiles of a matrix by replica and by what drives them: tiles of one PE that
+/// take the same inputs on the same lines are driven together.
+fn driven_together(plan: &ExecutionPlan, matrix: LayerId) -> BTreeMap<u32, Vec<Vec<WeightTileId>>> {
+    let mut replicas: BTreeMap<u32, Vec<Vec<WeightTileId>>> = BTreeMap::new();
+    let mut found: BTreeMap<(u32, PeId, u32, u32, u32), usize> = BTreeMap::new();
+    for (id, tile) in plan.tiles.iter().filter(|(_, tile)| tile.place.layer == matrix) {
         let place = &tile.place;
-        if place.layer != layer || place.replica != replica {
-            continue;
+        let own = (place.replica, place.pe, place.input_line, place.groups.start, place.rows.start);
+        let groups = replicas.entry(place.replica).or_default();
+        let group = *found.entry(own).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
         }
-        let key = (place.pe, place.input_line, place.groups.start, place.rows.start);
-        match found.get(&key) {
-            Some(&group) => groups[group].push(id),
-            None => {
-                found.insert(key, groups.len());
-                groups.push(vec![id]);
-            }
-        }
+        groups[group].push(id);
     }
-    groups
+    replicas
 }

@@ -77,7 +77,7 @@ impl ExecutionPlan {
         let StepKind::Waves { layer, positions, planes, conversions, .. } = step else {
             return None;
         };
-        let waves = u64::from(length(positions));
+        let waves = u64::from(positions.n());
         let stage = self.layers.get(layer).and_then(|layer| layer.stage.as_ref());
         let n_planes = planes.len() as u64;
         Some(Effort {

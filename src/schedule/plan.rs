@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::entity::{LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use crate::graph::LoopNest;
-use crate::mapping::{Unrolling, WeightTile, length};
+use crate::mapping::{Positions, Unrolling, WeightTile, length};
 use crate::quantize::{InputCoding, Slicing};
 use crate::schedule::targets::PeTargets;
 use crate::target::{Conversion, Pe, Readout, Subtract};
@@ -165,7 +165,7 @@ pub enum StepKind {
         /// Tiles driven together.
         tiles: Vec<WeightTileId>,
         /// Output positions of one input.
-        positions: Range<u32>,
+        positions: Positions,
         /// Bit-planes in the order in which they are driven.
         planes: Vec<Plane>,
         /// Outputs converted in each cycle of a plane: lines of all tiles

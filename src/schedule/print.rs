@@ -90,14 +90,12 @@ pub fn plan_text(plan: &ExecutionPlan) -> String {
             }
             StepKind::Encode { layer } => format!("encode {layer}"),
             StepKind::Waves { layer, tiles, positions, planes, conversions } => format!(
-                "waves {layer} on {}: {} positions {}..{} planes {} convert {}",
+                "waves {layer} on {}: {} positions {positions} planes {} convert {}",
                 tiles
                     .first()
                     .and_then(|&tile| plan.tiles.get(tile))
                     .map_or(String::new(), |tile| tile.place.pe.to_string()),
                 list(tiles),
-                positions.start,
-                positions.end,
                 planes_text(planes),
                 rounds_text(conversions)
             ),

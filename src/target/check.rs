@@ -46,6 +46,7 @@ pub(super) fn check(root: &Node, json: &Value, faults: &mut Vec<Fault>) {
     laws.accumulation();
     laws.self_timed();
     laws.energies();
+    laws.areas();
     laws.pulses();
     laws.faults();
 }
@@ -154,7 +155,11 @@ impl Laws<'_> {
         let machines = self.json.pointer("/costs/compare").and_then(Value::as_array);
         let n_machines = machines.map_or(0, Vec::len).min(MACHINES_MAX);
         let machine_names = (0..n_machines).map(|machine| format!("costs.compare.{machine}.name"));
-        for at in std::iter::once("name".to_owned()).chain(machine_names) {
+        let areas = self.json.pointer("/costs/areas").and_then(Value::as_array);
+        let n_areas = areas.map_or(0, Vec::len).min(MACHINES_MAX);
+        let area_names = (0..n_areas).map(|area| format!("costs.areas.{area}.part"));
+        let names = machine_names.chain(area_names);
+        for at in std::iter::once("name".to_owned()).chain(names) {
             self.without(&at, |sign| sign.is_control() || is_line_separator(sign));
         }
         self.without("description", is_line_separator);
@@ -388,6 +393,21 @@ impl Laws<'_> {
         ];
         if parts.iter().all(|part| self.sound::<f64>(part) == Some(0.0)) {
             self.fault(["costs"], FaultKind::NoEnergy);
+        }
+    }
+
+    /// Parts of a PE are no larger than all of it, as far as figures are rounded.
+    fn areas(&mut self) {
+        const ROUNDED: f64 = 1.01;
+        let areas = self.json.pointer("/costs/areas").and_then(Value::as_array);
+        let n_areas = areas.map_or(0, Vec::len).min(MACHINES_MAX);
+        let part = |nth: usize| self.sound::<f64>(&format!("costs.areas.{nth}.mm2_per_pe"));
+        let parts_mm2: f64 = (0..n_areas).filter_map(part).sum();
+        if let Some(area_mm2) = self.sound::<f64>("costs.area_mm2_per_pe")
+            && parts_mm2 > ROUNDED * area_mm2
+        {
+            let kind = FaultKind::PartsTooLarge { parts_mm2, area_mm2 };
+            self.fault(["costs.areas", "costs.area_mm2_per_pe"], kind);
         }
     }
 

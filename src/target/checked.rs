@@ -303,6 +303,7 @@ impl From<&CostsSpec> for Costs {
             shift_and_add_pj_per_cycle: spec.shift_and_add_pj_per_cycle,
             idle_mw_per_pe: spec.idle_mw_per_pe,
             area_mm2_per_pe: spec.area_mm2_per_pe,
+            areas: spec.areas.iter().map(|own| (own.part.clone(), own.mm2_per_pe)).collect(),
             compare: spec.compare.iter().map(Machine::from).collect(),
         }
     }

@@ -263,6 +263,14 @@ pub enum FaultKind {
     /// Costs without any energy, so that no efficiency can be given.
     #[error("the energies in `costs` are all zero")]
     NoEnergy,
+    /// Parts of a PE that are larger than all of it.
+    #[error("parts of a PE take {parts_mm2} mm2, all of it {area_mm2} mm2")]
+    PartsTooLarge {
+        /// All parts together.
+        parts_mm2: f64,
+        /// The whole PE.
+        area_mm2: f64,
+    },
     /// A ramp of voltages that does not rise.
     #[error("`{path}` is no end of a ramp: it goes from {first_v} V to {last_v} V")]
     RampTurned {
@@ -363,6 +371,9 @@ impl FaultKind {
                 .help("set `readout.subtract: before-conversion`, or `stage: none`"),
             Self::NoEnergy => {
                 diagnostic.help("give the energies, or leave `costs` out where they are not known")
+            }
+            Self::PartsTooLarge { .. } => {
+                diagnostic.help("give areas of one PE; what PEs share is divided among them")
             }
             Self::RampTurned { .. } => diagnostic.help("give the lower voltage first"),
             Self::NoGate => diagnostic

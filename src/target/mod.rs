@@ -321,6 +321,8 @@ pub struct Costs {
     pub idle_mw_per_pe: f64,
     /// Area of one PE with its periphery, in mm2.
     pub area_mm2_per_pe: f64,
+    /// Parts of a PE and the area of each, in mm2; the rest is not told apart.
+    pub areas: Vec<(String, f64)>,
     /// Other machines that a report prints beside this target.
     pub compare: Vec<Machine>,
 }

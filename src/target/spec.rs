@@ -412,10 +412,26 @@ pub(super) struct CostsSpec {
     /// Area of one PE with its periphery, in square millimetres.
     #[schemars(range(min = 1e-9, max = 1e9))]
     pub area_mm2_per_pe: f64,
+    /// What of that area is whose; the rest is not told apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MACHINES_MAX))]
+    pub areas: Vec<AreaSpec>,
     /// Other machines that a report prints beside this target.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MACHINES_MAX))]
     pub compare: Vec<MachineSpec>,
+}
+
+/// Area of a part of every PE.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AreaSpec {
+    /// The part's name, on one line.
+    #[schemars(length(min = 1, max = 64))]
+    pub part: String,
+    /// Its area in one PE, in square millimetres.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub mm2_per_pe: f64,
 }
 
 /// The ADC whose energy is given.

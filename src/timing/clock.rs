@@ -63,22 +63,13 @@ impl Clock {
         Resource::Link(PeId(pe.0 / per_core * per_core))
     }
 
-    /// Codes that are fetched from the buffer: for every wave; or to the memory
-    /// of a core once, as the share of the input tensor that the lines and the
-    /// positions are.
+    /// Codes that a group of tiles fetches from the buffer for itself: those of
+    /// every wave, unless they are fetched once for all.
     pub(super) fn fetched_bits(&self, drive: &Drive, work: &CrossbarWork, n_positions: u64) -> u64 {
-        let codes = Self::code_bits(drive, work.bits, n_positions);
-        if self.rates.pes_per_core <= 1 {
-            return codes;
+        match work.fetched_bits {
+            Some(_) => 0,
+            None => Self::code_bits(drive, work.bits, n_positions),
         }
-        if !drive.is_first_of_core {
-            return 0;
-        }
-        let n_lines = (work.nest.n_groups() * work.nest.n_rows()).max(1) as u128;
-        let whole = u128::from(work.n_values) * u128::from(work.bits);
-        let part = whole * u128::from(drive.n_lines) * u128::from(n_positions);
-        let part = part.div_ceil(n_lines * u128::from(work.n_positions.max(1)));
-        codes.min(u64::try_from(part).unwrap_or(u64::MAX))
     }
 
     /// Codes on their way to a PE's lines, every position's anew.
@@ -125,7 +116,7 @@ impl Clock {
 /// Partial sums of a position: pairs of all its tiles.
 fn partial_sums(work: &CrossbarWork) -> u64 {
     // Replicas hold the same pairs; those of the first position's are enough.
-    let first = |drive: &&Drive| drive.positions.start == 0 && !drive.positions.is_empty();
+    let first = |drive: &&Drive| drive.positions.start == 0 && drive.positions.n() > 0;
     work.drives.iter().filter(first).map(|drive| drive.n_pairs).sum()
 }
 

@@ -24,6 +24,7 @@ use super::network::{
 use super::resource::Resource;
 use crate::entity::TensorId;
 use crate::graph::LayerKind;
+use crate::mapping::Positions;
 
 /// Latency and interval in ps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,8 +101,8 @@ pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
         bottleneck,
         driven_ps: of_pes.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
         issue_ps: of_cores.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
-        pe_cycles: drives.clone().map(|d| d.busy_ps(length(&d.positions), 1)).sum(),
-        conversions: drives.map(|d| d.conversions(length(&d.positions))).sum(),
+        pe_cycles: drives.clone().map(|d| d.busy_ps(d.positions.n().into(), 1)).sum(),
+        conversions: drives.map(|d| d.conversions(d.positions.n().into())).sum(),
     }
 }
 
@@ -130,7 +131,7 @@ fn crossbar(
     };
     let mut own: BTreeMap<Resource, u64> = BTreeMap::new();
     for drive in &work.drives {
-        for (resource, ps) in times(clock, drive, work, length(&drive.positions)) {
+        for (resource, ps) in times(clock, drive, work, drive.positions.n().into()) {
             *own.entry(resource).or_default() += ps;
         }
     }
@@ -138,35 +139,48 @@ fn crossbar(
         + clock.digital_ps(Clock::sum_operations(work, work.n_positions)).unwrap_or(0);
     let results = work.n_positions * work.n_columns * u64::from(work.bits);
     *own.entry(Resource::Digital).or_default() += digital_ps;
-    *own.entry(Resource::Buffer).or_default() += clock.buffer_ps(results).unwrap_or(0);
+    let buffered = results.saturating_add(work.fetched_bits.unwrap_or(0));
+    *own.entry(Resource::Buffer).or_default() += clock.buffer_ps(buffered).unwrap_or(0);
     // A row passes its stages one after the other; the slowest sets the pace.
-    let longest = |part: fn(&Resource) -> bool| {
+    let longest = |part: IsPart| {
         let of = own.iter().filter(|(resource, _)| part(resource)).map(|(_, &ps)| ps);
         of.max().unwrap_or(0)
     };
-    let stages: [fn(&Resource) -> bool; 7] = [
-        |r| matches!(r, Resource::Pe(_) | Resource::Adcs(_)),
-        |r| matches!(r, Resource::Issue(_)),
-        |r| matches!(r, Resource::ShiftAndAdd(_)),
-        |r| matches!(r, Resource::Link(_)),
-        |r| matches!(r, Resource::ChipLink(_)),
-        |r| matches!(r, Resource::Buffer),
-        |r| matches!(r, Resource::Digital),
+    let stages: [(IsPart, Of); 7] = [
+        (|r| matches!(r, Resource::Pe(_) | Resource::Adcs(_)), Of::Replicas),
+        (|r| matches!(r, Resource::Issue(_)), Of::Replicas),
+        (|r| matches!(r, Resource::ShiftAndAdd(_)), Of::Replicas),
+        (|r| matches!(r, Resource::Link(_)), Of::Replicas),
+        (|r| matches!(r, Resource::ChipLink(_)), Of::All),
+        (|r| matches!(r, Resource::Buffer), Of::All),
+        (|r| matches!(r, Resource::Digital), Of::All),
     ];
-    let times_ps = stages.map(longest);
-    let pace_ps = times_ps.iter().copied().max().unwrap_or(0);
-    // Replicas have fewer rows each, which take as long.
-    let mut shares: Vec<(u64, u64)> =
-        work.drives.iter().map(|drive| (drive.positions.start, drive.positions.end)).collect();
+    let mut shares: Vec<Positions> = work.drives.iter().map(|drive| drive.positions).collect();
     shares.sort_unstable();
     shares.dedup();
-    let rows_each = n_rows.div_ceil(shares.len().max(1) as u64).max(1);
-    let row_ps: u64 = times_ps.iter().map(|ps| ps / rows_each).sum();
-    let begins = |&(start, _): &(u64, u64)| inputs_at(node, ready, needs(start / per_row));
+    // Replicas have fewer rows each, which take as long; or a part of every
+    // row, but no less than a position.
+    let is_dealt = shares.iter().any(|share| share.every > 1);
+    let most = shares.iter().map(|share| share.n()).max().unwrap_or(1);
+    let (rows_each, rows_of_all) = match is_dealt {
+        true => (n_rows.min(most.into()), n_rows),
+        false => {
+            let rows_each = n_rows.div_ceil(shares.len().max(1) as u64);
+            (rows_each, rows_each)
+        }
+    };
+    let turns = stages.map(|(_, of)| match of {
+        Of::Replicas => rows_each.max(1),
+        Of::All => rows_of_all.max(1),
+    });
+    let times_ps = stages.map(|(part, _)| longest(part));
+    let times = || times_ps.iter().zip(turns);
+    let row_ps: u64 = times().map(|(ps, turns)| ps / turns).sum();
+    let others_ps = times().map(|(ps, turns)| ps - ps / turns).max().unwrap_or(0);
+    let begins =
+        |share: &Positions| inputs_at(node, ready, needs(u64::from(share.start) / per_row));
     let first_ps = shares.iter().map(begins).min().unwrap_or(0) + row_ps;
-    let worked_off = shares.iter().map(begins).max().unwrap_or(0)
-        + pace_ps.saturating_sub(pace_ps / rows_each)
-        + row_ps;
+    let worked_off = shares.iter().map(begins).max().unwrap_or(0) + others_ps + row_ps;
     let after_last = inputs_at(node, ready, needs(n_rows - 1)) + row_ps;
     for (resource, ps) in own {
         *busy.entry(resource).or_default() += ps;
@@ -177,6 +191,16 @@ fn crossbar(
     });
     let last_ps = worked_off.max(after_last).max(first_ps);
     Ready { first_ps, last_ps, axis }
+}
+
+/// Whether a resource is of this kind.
+type IsPart = fn(&Resource) -> bool;
+
+/// Whose a part of the chip is: of some replicas, or of all.
+#[derive(Clone, Copy)]
+enum Of {
+    Replicas,
+    All,
 }
 
 /// What so many positions of a group of tiles take of each resource.
@@ -228,8 +252,4 @@ fn digital(
     let first_ps = inputs_at(node, ready, needs(0)) + row_ps;
     let last_ps = (first_ps + rest_ps).max(inputs_at(node, ready, needs(n - 1)) + row_ps);
     Ready { first_ps, last_ps, axis: Some((axis, n)) }
-}
-
-fn length(range: &Range<u64>) -> u64 {
-    range.end.saturating_sub(range.start)
 }

@@ -111,7 +111,9 @@ impl Jobs {
 fn n_jobs(network: &Network<'_>, clock: &Clock, rows_at_once: u64) -> u64 {
     let rates = &clock.rates;
     let link = [rates.link_gb_per_s, rates.chip_link_gb_per_s];
-    let limited = [link[0], link[0], link[1], link[1], rates.buffer_gb_per_s];
+    // Cores fetch once for all.
+    let fetches = rates.buffer_gb_per_s.filter(|_| rates.pes_per_core <= 1);
+    let limited = [link[0], link[0], link[1], link[1], fetches];
     let stages = 1
         + limited.iter().flatten().count()
         + usize::from(rates.shift_and_add_per_cycle.is_some())
@@ -119,13 +121,12 @@ fn n_jobs(network: &Network<'_>, clock: &Clock, rows_at_once: u64) -> u64 {
     let jobs = |node: &Node| match &node.work {
         NodeWork::Crossbar(work) => {
             let n_rows = n_granules(work, rows_at_once);
-            let per_row: u64 = 3 + work.drives.len() as u64 * stages as u64;
-            // Replicas share the rows among them.
-            let replicas = work.drives.iter().map(|d| (d.positions.start, d.positions.end));
-            let mut replicas: Vec<_> = replicas.collect();
-            replicas.sort_unstable();
-            replicas.dedup();
-            n_rows.saturating_mul(per_row) / (replicas.len() as u64).max(1)
+            // A replica works for rows of which it makes a position.
+            let rows = work.drives.iter().map(|drive| match drive.positions.every {
+                1 => n_rows * u64::from(drive.positions.n()) / work.n_positions.max(1) + 1,
+                _ => n_rows.min(drive.positions.n().into()),
+            });
+            3 * n_rows + rows.map(|rows| rows * stages as u64).sum::<u64>()
         }
         NodeWork::Digital { .. } => 1,
     };
@@ -192,11 +193,19 @@ impl Builder<'_> {
                 (index, row),
                 here,
             );
+            let fetched = work.fetched_bits.map(|bits| share(bits, n_rows, row.into()));
+            let coded = self.limited(
+                Some(Resource::Buffer),
+                fetched.and_then(|bits| self.clock.buffer_ps(bits)),
+                Task::FetchCodes,
+                (index, row),
+                coded,
+            );
             let positions = counters.start * positions_per_row..counters.end * positions_per_row;
             let n_positions = positions.end - positions.start;
             let mut summed = Vec::new();
             for drive in &work.drives {
-                let n = overlap(&drive.positions, &positions);
+                let n = drive.positions.n_within(&positions);
                 if n > 0 {
                     summed.push(self.drive((index, row), drive, work, n, coded));
                 }
@@ -481,8 +490,4 @@ impl Builder<'_> {
 fn share(total: u64, n: u64, nth: u64) -> u64 {
     let bound = |nth: u64| (u128::from(total) * u128::from(nth) / u128::from(n.max(1))) as u64;
     bound(nth + 1) - bound(nth)
-}
-
-fn overlap(a: &Range<u64>, b: &Range<u64>) -> u64 {
-    a.end.min(b.end).saturating_sub(a.start.max(b.start))
 }

@@ -29,7 +29,7 @@ mod trace;
 
 pub use estimate::Estimate;
 pub use resource::Resource;
-pub use selftimed::self_timed;
+pub use selftimed::{SelfTimed, self_timed};
 
 use std::collections::BTreeMap;
 
@@ -123,6 +123,20 @@ impl Timing {
         }
     }
 
+    /// The same of a mapping that no plan has been made of: codes of all inputs
+    /// are as wide as the target's. Of several passes, `None`: when one begins
+    /// is for a plan to say.
+    pub fn of_mapping(
+        mapping: &Mapping,
+        graph: &LayerGraph,
+        target: &Target,
+        options: TimingOptions,
+    ) -> Option<Self> {
+        let network = Network::of_mapping(mapping, graph, target);
+        let clock = Clock::new(target.readout.cycle_ns, target);
+        (mapping.n_passes == 1).then(|| Self::of(&network, &clock, options))
+    }
+
     /// Cells that are written anew are driven when all before them are done, one
     /// input at a time; the time of writing is not in it.
     fn one_pass_after_the_other(self, plan: &ExecutionPlan) -> Self {
@@ -139,13 +153,15 @@ impl Timing {
         let latency_ps = alone.ends_ps.first().copied().unwrap_or(0);
         let uses = uses(&jobs, &alone);
         let most_ps = uses.iter().map(|each| each.busy_ps).max().unwrap_or(0);
-        let enough = || enough_in_flight(latency_ps, most_ps, jobs.jobs.len());
-        let in_flight = options.in_flight.unwrap_or_else(enough).max(1);
-        let interval_ps = match in_flight {
+        let stream = |in_flight: u32| match in_flight {
             1 => latency_ps as f64,
             // Ends are not evenly spaced, so that a short look may see them too
             // close together; no stream is faster than its busiest part.
             n => interval_ps(&jobs, n_nodes, n).max(most_ps as f64),
+        };
+        let (in_flight, interval_ps) = match options.in_flight {
+            Some(n) => (n.max(1), stream(n.max(1))),
+            None => enough_in_flight((latency_ps, most_ps), jobs.jobs.len(), stream),
         };
         Self {
             cycle_ps: clock.cycle_ps,
@@ -163,6 +179,11 @@ impl Timing {
     pub fn inputs_per_s(&self) -> Option<f64> {
         const PS_PER_S: f64 = 1e12;
         (self.interval_ps > 0.0).then(|| PS_PER_S / self.interval_ps)
+    }
+
+    /// When a layer works.
+    pub fn of_layer(&self, layer: LayerId) -> Option<&LayerTiming> {
+        self.layers.iter().find(|timing| timing.layer == layer)
     }
 
     /// The resource with the most work, the first of several.
@@ -205,14 +226,31 @@ pub fn trace(
     trace::json(&network, &jobs, &run.events, title)
 }
 
-/// Inputs that keep the busiest resource busy: as many as pass it while one
-/// is on its way, and one more. Less where simulating so many would take long.
-fn enough_in_flight(latency_ps: u64, most_ps: u64, n_jobs: usize) -> u32 {
+/// Inputs that keep the busiest resource busy, and how far apart they come: as
+/// many as pass it while one is on its way, and one more; twice as many as long
+/// as that brings them more than a hundredth closer, since inputs that wait for
+/// each other are longer on their way. Less where simulating so many would take
+/// long.
+fn enough_in_flight(
+    (latency_ps, most_ps): (u64, u64),
+    n_jobs: usize,
+    stream: impl Fn(u32) -> f64,
+) -> (u32, f64) {
     const IN_FLIGHT_MAX: u64 = 64;
-    const SIMULATED_MAX: u64 = 1 << 22;
+    const SIMULATED_MAX: u64 = 1 << 23;
+    const CLOSER: f64 = 0.99;
     let wanted = latency_ps.div_ceil(most_ps.max(1)) + 1;
-    let affordable = SIMULATED_MAX / (2 * n_jobs as u64 + 1);
-    wanted.min(IN_FLIGHT_MAX).min(affordable.max(1)) as u32
+    let affordable = (SIMULATED_MAX / (2 * n_jobs as u64 + 1)).clamp(1, IN_FLIGHT_MAX) as u32;
+    let first = wanted.min(affordable.into()) as u32;
+    let mut best = (first, stream(first));
+    while best.1 * CLOSER > most_ps as f64 && 2 * best.0 <= affordable {
+        let twice = (2 * best.0, stream(2 * best.0));
+        if twice.1 > best.1 * CLOSER {
+            break;
+        }
+        best = twice;
+    }
+    best
 }
 
 /// Time between the ends of inputs, those that filled the chip left out.
@@ -247,7 +285,7 @@ fn layers(network: &Network<'_>, clock: &Clock, alone: &Run) -> Vec<LayerTiming>
         timing.start_ps = timing.start_ps.min(start_ps);
         timing.end_ps = timing.end_ps.max(end_ps);
         for drive in &work.drives {
-            let n_positions = drive.positions.end.saturating_sub(drive.positions.start);
+            let n_positions = drive.positions.n().into();
             *pes.entry(drive.pe).or_default() += clock.drive_ps(drive, n_positions);
         }
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::entity::{LayerId, PeId, StepId, TensorId};
 use crate::graph::{AxisReach, Extent, LayerGraph, LayerKind, LoopNest, LoopRef};
-use crate::mapping::{Mapping, WeightTile, length};
+use crate::mapping::{Mapping, Positions, WeightTile, length};
 use crate::schedule::{ExecutionPlan, StepKind, Work, work};
 use crate::target::{Conversion, Subtract, Target};
 
@@ -50,6 +50,9 @@ pub(crate) struct CrossbarWork {
     pub n_columns: u64,
     /// Values of the input tensor, each of which becomes a code once.
     pub n_values: u64,
+    /// Bits that are read from the buffer once for all cores that need them;
+    /// `None` where every group of tiles fetches its own.
+    pub fetched_bits: Option<u64>,
     /// The loop over output positions whose counters are handed on one after
     /// the other, and its extent; `None` for a single position.
     pub rows: Option<(usize, u64)>,
@@ -62,9 +65,9 @@ pub(crate) struct Drive {
     /// The step of waves that it is; a mapping has none yet.
     pub step: Option<StepId>,
     /// The first of those that a core drives with the same inputs: it is issued
-    /// for all of them, and what it fetches is there for all.
+    /// for all of them.
     pub is_first_of_core: bool,
-    pub positions: Range<u64>,
+    pub positions: Positions,
     pub n_lines: u64,
     pub n_pairs: u64,
     pub n_planes: u64,
@@ -127,7 +130,7 @@ impl<'a> Network<'a> {
                         pe: first.pe,
                         step: Some(id),
                         is_first_of_core: seen.insert((key, core)),
-                        positions: positions.start.into()..positions.end.into(),
+                        positions: *positions,
                         n_lines: first.n_inputs().into(),
                         n_pairs: places.iter().map(|place| u64::from(place.n_pairs())).sum(),
                         n_planes: effort.map_or(planes.len() as u64, |effort| effort.planes_each),
@@ -144,7 +147,7 @@ impl<'a> Network<'a> {
                 }
             }
         }
-        Self { graph, nodes }
+        Self { graph, nodes }.fetched_by(target)
     }
 
     /// The work that a mapping would be on a target, codes of all inputs as
@@ -163,15 +166,55 @@ impl<'a> Network<'a> {
                     let matrix = graph.matrix_of(layer);
                     let Some(nest) = mapping.nest(graph, layer) else { continue };
                     let n_positions = nest.positions_per_input() as u64;
-                    let n_replicas = mapping.replicas.get(&matrix).copied().unwrap_or(1);
                     let own = tiles.get(&matrix).map_or(&[][..], |tiles| tiles);
-                    let drives = drives_of(own, n_positions, n_replicas, target);
+                    let drives = drives_of(own, n_positions, mapping, target);
                     nodes.push(crossbar(graph, layer, nest, drives, bits));
                 }
             }
         }
-        Self { graph, nodes }
+        Self { graph, nodes }.fetched_by(target)
     }
+
+    /// To the memories of cores a value goes once, from the buffer to all cores
+    /// whose tiles need it: dealt positions make replicas work on the same rows,
+    /// and layers that read the same tensor wait for the same rows. Of such
+    /// layers the one that needs most of the tensor is said to fetch it.
+    fn fetched_by(mut self, target: &Target) -> Self {
+        if target.rates.pes_per_core <= 1 {
+            return self;
+        }
+        let mut fetched = BTreeSet::new();
+        let needed_bits = |work: &CrossbarWork| {
+            let lines = (work.nest.n_groups() * work.nest.n_rows()) as u64;
+            let codes = lines.saturating_mul(work.n_positions).min(work.n_values);
+            codes.saturating_mul(work.bits.into())
+        };
+        let works = self.nodes.iter_mut().filter_map(|node| match &mut node.work {
+            NodeWork::Crossbar(work) => Some((node.inputs.first().copied(), work)),
+            NodeWork::Digital { .. } => None,
+        });
+        let mut works: Vec<_> = works.collect();
+        works.sort_by_key(|(_, work)| std::cmp::Reverse(needed_bits(work)));
+        for (tensor, work) in works {
+            let bits = needed_bits(work);
+            let values = tensor.map(|tensor| chosen_from(self.graph, tensor));
+            work.fetched_bits = Some(if fetched.insert(values) { bits } else { 0 });
+        }
+        self
+    }
+}
+
+/// The tensor whose values these are: layers that only leave out rows and
+/// columns, as strided products do first, store nothing of their own.
+fn chosen_from(graph: &LayerGraph, mut tensor: TensorId) -> TensorId {
+    while let Some(id) = graph.producer(tensor)
+        && let LayerKind::Digital(digital) = &graph.layer(id).kind
+        && digital.op == "Downsample"
+        && let [own] = graph.layer(id).inputs[..]
+    {
+        tensor = own;
+    }
+    tensor
 }
 
 /// Tiles that share lines and inputs are driven together, as the schedule does
@@ -179,21 +222,18 @@ impl<'a> Network<'a> {
 fn drives_of(
     tiles: &[&WeightTile],
     n_positions: u64,
-    n_replicas: u32,
+    mapping: &Mapping,
     target: &Target,
 ) -> Vec<Drive> {
     let mut groups: BTreeMap<(u32, PeId, u32, u32, u32), Drive> = BTreeMap::new();
-    let n_replicas = u64::from(n_replicas.max(1));
-    let bound =
-        |replica: u64| replica * (n_positions / n_replicas) + replica.min(n_positions % n_replicas);
+    let n_positions = u32::try_from(n_positions).unwrap_or(u32::MAX);
     for tile in tiles {
-        let replica = u64::from(tile.replica);
         let key = (tile.replica, tile.pe, tile.input_line, tile.groups.start, tile.rows.start);
         let drive = groups.entry(key).or_insert_with(|| Drive {
             pe: tile.pe,
             step: None,
             is_first_of_core: false,
-            positions: bound(replica)..bound(replica + 1),
+            positions: mapping.positions(tile.layer, tile.replica, n_positions),
             n_lines: tile.n_inputs().into(),
             n_pairs: 0,
             n_planes: match target.readout.conversion {
@@ -234,6 +274,7 @@ fn crossbar(
         n_positions: nest.positions_per_input() as u64,
         n_columns: (nest.n_groups() * nest.n_columns()) as u64,
         n_values: inputs.iter().map(|&tensor| n_elements(graph, tensor)).sum(),
+        fetched_bits: None,
         rows: rows_of(nest),
         nest: nest.clone(),
     };

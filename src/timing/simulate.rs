@@ -51,8 +51,10 @@ struct InFlight {
     n_left: u32,
 }
 
-struct Simulation<'a> {
+struct Simulation<'a, D> {
     jobs: &'a Jobs,
+    /// How long a job takes, by input and job.
+    duration_ps: D,
     stream: Stream,
     now: u64,
     /// Inputs on the chip, the oldest first, and its number.
@@ -71,10 +73,22 @@ struct Simulation<'a> {
     run: Run,
 }
 
+/// Inputs that are all alike.
 pub(super) fn simulate(jobs: &Jobs, n_nodes: usize, stream: Stream) -> Run {
+    simulate_each(jobs, n_nodes, stream, |_, job| jobs.jobs[job as usize].duration_ps)
+}
+
+/// Inputs of which each takes its own time, by input and job.
+pub(super) fn simulate_each(
+    jobs: &Jobs,
+    n_nodes: usize,
+    stream: Stream,
+    duration_ps: impl Fn(u32, u32) -> u64,
+) -> Run {
     let n = jobs.resources.len();
     let mut simulation = Simulation {
         jobs,
+        duration_ps,
         stream,
         now: 0,
         inputs: VecDeque::new(),
@@ -108,7 +122,7 @@ pub(super) fn simulate(jobs: &Jobs, n_nodes: usize, stream: Stream) -> Run {
     simulation.run
 }
 
-impl Simulation<'_> {
+impl<D: Fn(u32, u32) -> u64> Simulation<'_, D> {
     /// Lets inputs in, as many as may be on the chip.
     fn admit(&mut self) {
         loop {
@@ -185,11 +199,12 @@ impl Simulation<'_> {
                 continue;
             };
             let job = &self.jobs.jobs[id as usize];
-            let end = self.now.saturating_add(job.duration_ps);
+            let duration_ps = (self.duration_ps)(input, id);
+            let end = self.now.saturating_add(duration_ps);
             self.free[resource as usize] = false;
             self.working.push(Reverse((end, resource, input, id)));
             for index in [Some(resource), job.also].into_iter().flatten() {
-                self.run.busy_ps[index as usize] += job.duration_ps;
+                self.run.busy_ps[index as usize] += duration_ps;
             }
             if input == 0 && matches!(job.task, Task::Waves | Task::Digital) {
                 let span = self.run.spans_ps[job.node as usize].get_or_insert((self.now, end));

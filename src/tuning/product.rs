@@ -226,8 +226,11 @@ fn replicas(plan: &ExecutionPlan, id: LayerId, n_positions: usize) -> Vec<u32> {
         let StepKind::Waves { layer, tiles, positions, .. } = &step.kind else { continue };
         let own = tiles.first().and_then(|&tile| plan.tiles.get(tile));
         if let Some(tile) = own.filter(|_| *layer == id) {
-            let positions = positions.start as usize..positions.end as usize;
-            replicas.get_mut(positions).into_iter().flatten().for_each(|r| *r = tile.place.replica);
+            for position in positions.iter() {
+                if let Some(own) = replicas.get_mut(position) {
+                    *own = tile.place.replica;
+                }
+            }
         }
     }
     replicas

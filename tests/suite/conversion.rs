@@ -335,3 +335,33 @@ fn a_plan_that_compares_sums_that_are_not_whole_is_refused() {
     }));
     assert!(broken(&|plan| plan.tiles[ohmc::entity::WeightTileId(0)].adc.halvings[3] = 1));
 }
+
+#[test]
+fn areas_of_parts_add_up_to_the_area() {
+    let case = network("isaac", &[], &CompileOptions::default());
+    let costs = report(&case).costs.unwrap();
+    let all: f64 = costs.areas.iter().map(|(_, mm2)| mm2).sum();
+    // Parts are rounded; what is left over is the last.
+    assert!((all / costs.energy.area_mm2 - 1.0).abs() < 0.01, "{all}");
+    let (adc, mm2) = &costs.areas[0];
+    assert_eq!((adc.as_str(), *mm2), ("ADC", 0.0012 * costs.energy.n_pes as f64));
+    // Of the published macro as a whole is known: whatever its parts are said to
+    // be, together they have its density.
+    let text = ohmc::target::builtin("yao2020-macro").unwrap();
+    let parts = "  areas:\n    - { part: ADC, mm2_per_pe: 0.05 }\n    - { part: array, mm2_per_pe: 0.01 }\n";
+    let whole = "  area_mm2_per_pe: 0.07038";
+    assert!(text.contains(whole));
+    let text = text.replace(whole, &format!("{parts}{whole}"));
+    let target = Target::from_yaml(&text, "yao2020-macro", &[]).unwrap();
+    let inputs = pipeline::inputs(&case.model, 4, 0.0, 1.0, 9);
+    let case = Case::new(case.model, target, &CompileOptions::default(), inputs).unwrap();
+    let costs = report(&case).costs.unwrap();
+    let of_pe: f64 =
+        costs.areas.iter().map(|(_, mm2)| mm2).sum::<f64>() / costs.energy.n_pes as f64;
+    assert_eq!(costs.areas.len(), 3);
+    assert!((costs.benchmark.peak_gops / of_pe - 1164.0).abs() < 1.0, "{of_pe}");
+    let text = ohmc::target::builtin("isaac").unwrap();
+    let change = ohmc::target::Override::parse("costs.areas.0.mm2_per_pe=0.5").unwrap();
+    let error = Target::from_yaml(text, "isaac", &[change]).unwrap_err();
+    assert!(error.faults[0].kind.to_string().starts_with("parts of a PE take 0.5"), "{error:?}");
+}

@@ -2,7 +2,7 @@
 //! by hand; and laws that hold for any plan.
 
 use ohmc::compiler::CompileOptions;
-use ohmc::mapping::MappingOptions;
+use ohmc::mapping::{Floorplan, MappingOptions};
 use ohmc::timing::{Resource, Timing, TimingOptions, trace};
 use serde_json::Value;
 
@@ -98,10 +98,35 @@ fn layers_that_share_the_lines_of_a_pe_take_turns() {
 fn replicas_work_on_their_parts_at_the_same_time() {
     let case = chain(&["chip.pes=3"], &[("first", 2)]);
     let timing = time(&case, 1);
-    // Rows 0 and 2 after 32 cycles, 1 and 3 after 64; then both rows of the
-    // second layer.
-    assert_eq!(timing.latency_ps, (64 + 32) * CYCLE_PS);
+    // Each makes two of the four positions of a row, so a row is done every 16
+    // cycles, and the first three, which the second layer waits for, after 48.
+    assert_eq!(timing.latency_ps, (64 + 16) * CYCLE_PS);
+    assert_eq!(timing.layers[1].start_ps, 48 * CYCLE_PS);
     assert_eq!(time(&case, 4).interval_ps, 64.0 * CYCLE_PS as f64);
+    // A floorplan may give each a part of the image. Rows 0 and 2 are then done
+    // after 32 cycles, 1 and 3 after 64; then both rows of the second layer.
+    let plan = "layers: { first: { replicas: 2, share: runs } }";
+    let mapping =
+        MappingOptions { floorplan: Floorplan::from_yaml(plan).unwrap(), ..Default::default() };
+    let options = CompileOptions { mapping, ..Default::default() };
+    let runs = Case::new(case.model, case.target, &options, case.inputs).unwrap();
+    assert_eq!(time(&runs, 1).latency_ps, (64 + 32) * CYCLE_PS);
+    assert_eq!(time(&runs, 4).interval_ps, 64.0 * CYCLE_PS as f64);
+}
+
+#[test]
+fn layers_that_read_the_same_tensor_fetch_it_once_for_all_cores() {
+    let both = |second: &[(&str, u32)]| {
+        let model = Onnx::new(3).input("x", &batched(None, &[2, 6, 6]));
+        let model = Conv::new(2, 4, &[3, 3]).add_to(model, "first", "x");
+        let model = Conv::new(2, 4, &[1, 1]).add_to(model, "second", "x");
+        let model = model.output("first").output("second");
+        let sets = ["chip.pes=8", "rates.pes_per_core=2", "rates.buffer_gb_per_s=1"];
+        busy(&time(&compile(model, &sets, second), 1), Resource::Buffer)
+    };
+    // 72 values in; 64 and 144 results out; the same with replicas on all cores.
+    assert_eq!(both(&[]), (72 + 64 + 144) * NS);
+    assert_eq!(both(&[("first", 3), ("second", 3)]), (72 + 64 + 144) * NS);
 }
 
 #[test]

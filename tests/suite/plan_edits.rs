@@ -8,7 +8,7 @@ use ohmc::compiler::CompileOptions;
 use ohmc::diagnostic::Explain;
 use ohmc::entity::{Entity, LayerId, PeId, StepId, Table, TensorId, WeightTileId};
 use ohmc::graph::{Extent, LoopRef};
-use ohmc::mapping::MappingOptions;
+use ohmc::mapping::{MappingOptions, Positions};
 use ohmc::quantize::{InputRule, QuantizeOptions};
 use ohmc::runtime::{Executor, RunError};
 use ohmc::schedule::{self, ExecutionPlan, Step, StepKind};
@@ -193,15 +193,15 @@ const REFUSED: &[(&str, Edit, &str)] = &[
     }, "were not each driven once"),
     ("a run of positions of another replica", |plan| {
         let StepKind::Waves { positions, .. } = &mut waves(plan).kind else { panic!() };
-        *positions = 18..36;
+        *positions = Positions { start: 18, end: 36, every: 1 };
     }, "positions of its replica"),
     ("positions that the layer does not have", |plan| {
         let StepKind::Waves { positions, .. } = &mut waves(plan).kind else { panic!() };
-        *positions = 20..4_000_000_000;
+        *positions = Positions { start: 20, end: 4_000_000_000, every: 1 };
     }, "it drives positions 20..4000000000 of 36"),
     ("no positions", |plan| {
         let StepKind::Waves { positions, .. } = &mut waves(plan).kind else { panic!() };
-        *positions = 7..7;
+        *positions = Positions { start: 7, end: 7, every: 1 };
     }, "it drives positions 7..7"),
     ("a cycle of conversions dropped", |plan| {
         let StepKind::Waves { conversions, .. } = &mut waves(plan).kind else { panic!() };

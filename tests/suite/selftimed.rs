@@ -4,7 +4,7 @@ use ohmc::compiler::CompileOptions;
 use ohmc::quantize::{QuantizeOptions, RangeRule};
 use ohmc::runtime::{Executor, InputEvents};
 use ohmc::tensor::{Tensor, Values};
-use ohmc::timing::{Timing, TimingOptions, self_timed};
+use ohmc::timing::{SelfTimed, Timing, TimingOptions, self_timed};
 
 use crate::onnx::{Conv, Onnx, batched};
 use crate::pipeline::{self, Case};
@@ -27,15 +27,21 @@ fn product(changes: &[&str]) -> Case {
 
 /// What each of a case's inputs takes, and how long.
 fn watched(case: &Case) -> (Vec<InputEvents>, Vec<u64>) {
+    let (events, timed) = streamed(case, 1);
+    (events, timed.latency_ps)
+}
+
+/// The same with how far apart they come in a stream.
+fn streamed(case: &Case, in_flight: u32) -> (Vec<InputEvents>, SelfTimed) {
     let chip = case.program(0);
     let plan = &case.compiled.plan;
     let executor = Executor::new(plan, &case.model, &chip).unwrap().watching(&chip, &case.target);
     executor.run(&case.inputs, 0).unwrap();
     let events: Vec<InputEvents> = executor.events().into_values().collect();
     assert!(executor.events().is_empty(), "what was asked for is forgotten");
-    let rows = events.iter().map(|events| &events.rows_ps);
-    let times = self_timed(plan, &case.model.graph, &case.target, rows);
-    (events, times)
+    let rows: Vec<_> = events.iter().map(|events| &events.rows_ps).collect();
+    let timed = self_timed(plan, &case.model.graph, &case.target, &rows, in_flight);
+    (events, timed)
 }
 
 #[test]
@@ -92,6 +98,14 @@ fn no_input_is_slower_than_with_a_clock_that_waits_for_the_slowest() {
     }
     // The same again: nothing depends on threads or on what ran before.
     assert_eq!(watched(&case).1, times);
+    // One at a time, the next input comes when the last is done; several at
+    // once come sooner, but no sooner than the slower of the two layers lets
+    // them, which is half of an input alone at best.
+    let mean_ps = times[1..].iter().sum::<u64>() as f64 / 5.0;
+    assert_eq!(streamed(&case, 1).1.interval_ps, Some(mean_ps));
+    let stream_ps = streamed(&case, 3).1.interval_ps.unwrap();
+    assert!(stream_ps < mean_ps && stream_ps > 0.4 * mean_ps, "{stream_ps} of {mean_ps}");
+    assert_eq!(streamed(&case, 6).1.interval_ps, None);
 }
 
 #[test]

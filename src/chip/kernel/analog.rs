@@ -134,8 +134,9 @@ impl TileKernel {
         self.hold(driven, planes, noise, &mut sums);
         let noise = noise.unwrap_or(&quiet);
         let n_pairs = self.n_pairs.max(1);
-        let positions = sums.chunks_exact(self.n_values.max(1)).zip(driven.first_position..);
-        for ((sums, position), results) in positions.zip(results.chunks_exact_mut(n_pairs)) {
+        let positions = sums.chunks_exact(self.n_values.max(1)).enumerate();
+        for ((nth, sums), results) in positions.zip(results.chunks_exact_mut(n_pairs)) {
+            let position = driven.position(nth);
             let code = |value: usize| self.convert(sums[value], value, position, noise);
             for (pair, result) in results.iter_mut().enumerate() {
                 *result = match self.subtract {
@@ -273,7 +274,7 @@ impl<'a> Hold<'a> {
         let Some(noise) = self.noise else { return };
         let own_variance = self.analog.held.noise_codes() * self.analog.held.noise_codes();
         let n_values = self.kernel.n_values;
-        let position = self.driven.first_position + nth as u32;
+        let position = self.driven.position(nth);
         let sums = &mut self.sums[nth * n_values..][values.clone()];
         for (block, sums) in sums.chunks_mut(BLOCK).enumerate() {
             let line = self.kernel.first_line + (values.start + BLOCK * block) as u32;

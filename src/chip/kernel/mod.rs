@@ -116,6 +116,15 @@ pub struct Driven<'a> {
     pub starts: &'a [u32],
     /// Number of the first position, which keys its noise.
     pub first_position: u32,
+    /// From one position's number to the next one's.
+    pub every: u32,
+}
+
+impl Driven<'_> {
+    /// Number of the position that comes so many after the first.
+    fn position(&self, nth: usize) -> u32 {
+        self.first_position + nth as u32 * self.every
+    }
 }
 
 /// A programmed tile, ready to be driven.
@@ -401,6 +410,7 @@ impl TileKernel {
             octet_stride,
             starts: &[0],
             first_position: noise.map_or(0, |(_, position)| position),
+            every: 1,
         };
         self.drive(driven, planes, noise.map(|(noise, _)| noise), &mut scratch.results);
         for (result, &sum) in results.iter_mut().zip(&scratch.results) {

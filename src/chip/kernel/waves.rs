@@ -72,7 +72,7 @@ impl Waves<'_> {
     /// Where noise is drawn for values from this one on.
     pub(super) fn place(&self, nth: usize, first_value: usize, plane: usize) -> NoisePlace {
         NoisePlace {
-            position: self.driven.first_position + nth as u32,
+            position: self.driven.position(nth),
             line: self.first_line + first_value as u32,
             plane: plane as u32,
         }

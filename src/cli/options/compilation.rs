@@ -296,6 +296,23 @@ impl Compilation {
         .collect()
     }
 
+    /// Of the options that were given, those that say what is done with
+    /// weights and inputs.
+    pub fn of_numbers(&self) -> Vec<&'static str> {
+        const OF_PLACES: [&str; 9] = [
+            "--target",
+            "--set",
+            "--shape",
+            "--slices",
+            "--passes",
+            "--unroll",
+            "--replicas",
+            "--optimize",
+            "--floorplan",
+        ];
+        self.given().into_iter().filter(|option| !OF_PLACES.contains(option)).collect()
+    }
+
     /// The same with one option given otherwise, by its name without hyphens;
     /// the error is what the command line would be told.
     pub fn with(&self, option: &str, value: &str) -> Result<Self, clap::Error> {

@@ -3,7 +3,9 @@
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
-use super::document::{LayerForm, PlanForm, StepForm, TileForm, plain};
+use super::document::{PlanForm, TileForm, plain};
+use super::layers::LayerForm;
+use super::steps::StepForm;
 use crate::entity::{Entity, LayerId, PeId, Table, WeightTileId};
 use crate::format::archive::{ArchiveWriter, Kind};
 use crate::format::npy::write_array;

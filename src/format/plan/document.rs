@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::reading::{ConversionForm, StageForm, halvings_form};
+use super::layers::LayerForm;
+use super::reading::{ConversionForm, halvings_form};
+use super::steps::StepForm;
 use super::{PlanFile, PlanModel, PreprocessForm};
-use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
-use crate::format::text::{Exact, ExtentText, Id, LoopText, PlaneText, Span};
+use crate::entity::{LayerId, PeId, TensorId, WeightTileId};
+use crate::format::text::{Exact, Id, Span};
 use crate::frontend::{Axis, FrontendOptions, ModelFiles};
-use crate::graph::{AxisIndex, LoopNest};
-use crate::mapping::{Unrolling, WeightTile};
-use crate::quantize::{InputCoding, Slicing};
-use crate::schedule::{AnalogStage, ExecutionPlan, MAX_PLANES, PlanTile, Step, StepKind};
+use crate::mapping::WeightTile;
+use crate::schedule::{ExecutionPlan, MAX_PLANES, PlanTile};
 use crate::target::{Pe, Subtract, Target};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,70 +89,6 @@ enum SubtractForm {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LayerForm {
-    pub id: Id<LayerId>,
-    pub name: String,
-    pub input: Id<TensorId>,
-    pub output: Id<TensorId>,
-    pub n_replicas: u32,
-    /// The layer whose cells it drives, where these are not its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cells_of: Option<Id<LayerId>>,
-    coding: CodingForm,
-    /// How pairs hold its levels, where they do not hold whole ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    slices: Option<SlicesForm>,
-    /// Output positions that one wave makes, by loop over positions, where these
-    /// are several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    window: Option<Vec<usize>>,
-    /// The loops that the window is one of, where it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    kernel: Option<LoopsForm>,
-    /// What is done with its sums before they are converted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    stage: Option<StageForm>,
-    loops: LoopsForm,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SlicesForm {
-    n: u8,
-    /// The largest level of a pair.
-    pair_max: i16,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CodingForm {
-    bits: u8,
-    signed: bool,
-    scale: Exact<f32>,
-    zero_point: i32,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LoopsForm {
-    positions: Vec<ExtentText>,
-    groups: Vec<usize>,
-    rows: Vec<usize>,
-    columns: Vec<usize>,
-    input: Vec<AxisIndexForm>,
-    output: Vec<AxisIndexForm>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AxisIndexForm {
-    /// Loop and stride.
-    terms: Vec<(LoopText, usize)>,
-    padding: usize,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct TileForm {
     pub id: Id<WeightTileId>,
     layer: Id<LayerId>,
@@ -169,40 +105,6 @@ pub(super) struct TileForm {
     /// By plane, how often its ADCs' range is halved for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     halvings: Vec<u8>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct StepForm {
-    pub id: Id<StepId>,
-    start: u64,
-    cycles: u64,
-    after: Vec<Id<StepId>>,
-    #[serde(rename = "do")]
-    work: WorkForm,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-enum WorkForm {
-    Digital {
-        inputs: Vec<Id<TensorId>>,
-        outputs: Vec<Id<TensorId>>,
-    },
-    Encode {
-        layer: Id<LayerId>,
-    },
-    Waves {
-        layer: Id<LayerId>,
-        tiles: Vec<Id<WeightTileId>>,
-        positions: Span,
-        planes: Vec<PlaneText>,
-        conversions: Vec<Span>,
-    },
-    Sum {
-        layer: Id<LayerId>,
-        tiles: Vec<Id<WeightTileId>>,
-    },
 }
 
 impl PlanForm {
@@ -318,106 +220,6 @@ impl ChipForm {
     }
 }
 
-impl LayerForm {
-    fn all_of(plan: &ExecutionPlan) -> Vec<Self> {
-        let form = |(&id, layer): (&LayerId, &crate::schedule::PlanLayer)| Self {
-            id: Id(id),
-            name: layer.name.clone(),
-            input: Id(layer.input),
-            output: Id(layer.output),
-            n_replicas: layer.n_replicas,
-            cells_of: (layer.matrix != id).then_some(Id(layer.matrix)),
-            coding: CodingForm {
-                bits: layer.coding.bits,
-                signed: layer.coding.signed,
-                scale: Exact(layer.coding.scale),
-                zero_point: layer.coding.zero_point,
-            },
-            slices: layer
-                .slicing
-                .map(|slicing| SlicesForm { n: slicing.n_slices(), pair_max: slicing.pair_max() }),
-            window: layer.unrolled.as_ref().map(|unrolling| unrolling.window.clone()),
-            kernel: layer.unrolled.as_ref().map(|unrolling| LoopsForm::of(&unrolling.kernel)),
-            stage: layer.stage.as_ref().map(StageForm::of),
-            loops: LoopsForm::of(&layer.nest),
-        };
-        plan.layers.iter().map(form).collect()
-    }
-
-    pub fn coding(&self) -> InputCoding {
-        let CodingForm { bits, signed, scale, zero_point } = self.coding;
-        InputCoding { bits, signed, scale: scale.0, zero_point }
-    }
-
-    /// How pairs hold the levels; an error is a slicing that cannot be.
-    pub fn slicing(&self) -> Result<Option<Slicing>, String> {
-        let Some(SlicesForm { n, pair_max }) = &self.slices else { return Ok(None) };
-        let wrong = || format!("{n} slices of pairs up to {pair_max} cannot be");
-        Slicing::new(*n, *pair_max).map(Some).ok_or_else(wrong)
-    }
-
-    pub fn stage(&self) -> Option<AnalogStage> {
-        self.stage.as_ref().map(StageForm::stage)
-    }
-
-    pub fn nest(&self) -> LoopNest {
-        self.loops.nest()
-    }
-
-    /// How the layer is unrolled; an error is a window whose loops are others.
-    pub fn unrolled(&self) -> Result<Option<Unrolling>, String> {
-        let (window, kernel) = match (&self.window, &self.kernel) {
-            (Some(window), Some(kernel)) => (window, kernel.nest()),
-            (None, None) => return Ok(None),
-            _ => return Err("a window without the loops that it is of, or the reverse".to_string()),
-        };
-        let unrolling = Unrolling::new(&kernel, window)?;
-        match unrolling.nest == self.nest() {
-            true => Ok(Some(unrolling)),
-            false => Err("its loops are not those of its window".to_string()),
-        }
-    }
-}
-
-impl LoopsForm {
-    fn nest(&self) -> LoopNest {
-        let Self { positions, groups, rows, columns, input, output } = self;
-        let map = |axes: &[AxisIndexForm]| axes.iter().map(AxisIndexForm::index).collect();
-        LoopNest {
-            positions: positions.iter().map(|extent| extent.0.clone()).collect(),
-            groups: groups.clone(),
-            rows: rows.clone(),
-            columns: columns.clone(),
-            input: map(input),
-            output: map(output),
-        }
-    }
-
-    fn of(nest: &LoopNest) -> Self {
-        let map = |axes: &[AxisIndex]| axes.iter().map(AxisIndexForm::of).collect();
-        Self {
-            positions: nest.positions.iter().cloned().map(ExtentText).collect(),
-            groups: nest.groups.clone(),
-            rows: nest.rows.clone(),
-            columns: nest.columns.clone(),
-            input: map(&nest.input),
-            output: map(&nest.output),
-        }
-    }
-}
-
-impl AxisIndexForm {
-    fn of(axis: &AxisIndex) -> Self {
-        let terms = axis.terms.iter().map(|&(l, stride)| (LoopText(l), stride)).collect();
-        Self { terms, padding: axis.padding }
-    }
-
-    fn index(&self) -> AxisIndex {
-        let terms = self.terms.iter().map(|&(l, stride)| (l.0, stride)).collect();
-        AxisIndex { terms, padding: self.padding }
-    }
-}
-
 impl TileForm {
     fn of(id: WeightTileId, tile: &PlanTile) -> Self {
         let place = &tile.place;
@@ -456,52 +258,11 @@ impl TileForm {
     }
 }
 
-impl StepForm {
-    fn of(id: StepId, step: &Step) -> Self {
-        let work = match &step.kind {
-            StepKind::Digital { inputs, outputs } => {
-                WorkForm::Digital { inputs: ids(inputs), outputs: ids(outputs) }
-            }
-            StepKind::Encode { layer } => WorkForm::Encode { layer: Id(*layer) },
-            StepKind::Waves { layer, tiles, positions, planes, conversions } => WorkForm::Waves {
-                layer: Id(*layer),
-                tiles: ids(tiles),
-                positions: Span(positions.clone()),
-                planes: planes.iter().copied().map(PlaneText).collect(),
-                conversions: conversions.iter().cloned().map(Span).collect(),
-            },
-            StepKind::Sum { layer, tiles } => {
-                WorkForm::Sum { layer: Id(*layer), tiles: ids(tiles) }
-            }
-        };
-        let (start, cycles) = (step.start, step.cycles);
-        Self { id: Id(id), start, cycles, after: ids(&step.after), work }
-    }
-
-    pub fn step(&self) -> Step {
-        let kind = match &self.work {
-            WorkForm::Digital { inputs, outputs } => {
-                StepKind::Digital { inputs: plain(inputs), outputs: plain(outputs) }
-            }
-            WorkForm::Encode { layer } => StepKind::Encode { layer: layer.0 },
-            WorkForm::Waves { layer, tiles, positions, planes, conversions } => StepKind::Waves {
-                layer: layer.0,
-                tiles: plain(tiles),
-                positions: positions.0.clone(),
-                planes: planes.iter().map(|plane| plane.0).collect(),
-                conversions: conversions.iter().map(|span| span.0.clone()).collect(),
-            },
-            WorkForm::Sum { layer, tiles } => StepKind::Sum { layer: layer.0, tiles: plain(tiles) },
-        };
-        Step { kind, after: plain(&self.after), start: self.start, cycles: self.cycles }
-    }
-}
-
-fn one() -> u32 {
+pub(super) fn one() -> u32 {
     1
 }
 
-fn is_one(n: &u32) -> bool {
+pub(super) fn is_one(n: &u32) -> bool {
     *n == 1
 }
 
@@ -509,7 +270,7 @@ fn is_zero(slice: &u8) -> bool {
     *slice == 0
 }
 
-fn ids<T: Copy>(ids: &[T]) -> Vec<Id<T>> {
+pub(super) fn ids<T: Copy>(ids: &[T]) -> Vec<Id<T>> {
     ids.iter().copied().map(Id).collect()
 }
 

@@ -1,11 +1,10 @@
 //! Invariants 4 to 9: the order, the waves, the times.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use super::PlanFault;
 use crate::entity::{LayerId, PeId, StepId, TensorId, WeightTileId};
-use crate::mapping::length;
+use crate::mapping::{Positions, length};
 use crate::schedule::plan::{ExecutionPlan, Step, StepKind, planes};
 
 /// No plan counts further; 2^62 cycles of a nanosecond are a century.
@@ -64,7 +63,7 @@ pub(super) fn faults(plan: &ExecutionPlan) -> Vec<PlanFault> {
 }
 
 /// Runs of positions, and the step that drove each.
-type Driven = Vec<(Range<u32>, StepId)>;
+type Driven = Vec<(Positions, StepId)>;
 
 /// What steps have made so far.
 #[derive(Default)]
@@ -97,7 +96,7 @@ impl Check<'_> {
         for (id, step) in self.plan.steps.iter() {
             total += u128::from(step.cycles);
             if let StepKind::Waves { positions, planes, conversions, .. } = &step.kind {
-                let driven = u128::from(length(positions)) * planes.len() as u128;
+                let driven = u128::from(positions.n()) * planes.len() as u128;
                 let converted: u128 = conversions.iter().map(|r| u128::from(length(r))).sum();
                 let sums = self.plan.effort(&step.kind).and_then(|effort| effort.sums);
                 total += driven.max(sums.unwrap_or(0).into()) * converted.max(1);
@@ -185,9 +184,9 @@ impl Check<'_> {
             None => self.fault(id, format!("{layer} is not encoded before it")),
         }
         let n_positions = plan_layer.nest.positions_per_input();
-        if positions.start >= positions.end || positions.end as usize > n_positions {
-            let (start, end) = (positions.start, positions.end);
-            return self.fault(id, format!("it drives positions {start}..{end} of {n_positions}"));
+        let outside = positions.start >= positions.end || positions.end as usize > n_positions;
+        if outside || positions.every == 0 {
+            return self.fault(id, format!("it drives positions {positions} of {n_positions}"));
         }
         if *driven != planes(&plan_layer.coding) {
             let what = format!("its planes are not those of the coding {}", plan_layer.coding);
@@ -214,7 +213,7 @@ impl Check<'_> {
             self.fault(id, format!("it takes {} cycles, its waves {cycles}", step.cycles));
         }
         for &tile in tiles {
-            self.made.waves.entry((*layer, tile)).or_default().push((positions.clone(), id));
+            self.made.waves.entry((*layer, tile)).or_default().push((*positions, id));
         }
     }
 
@@ -260,37 +259,46 @@ impl Check<'_> {
         if given.len() != tiles.len() || given != own {
             self.fault(id, format!("it does not add each tile of {layer} once"));
         }
-        // Each replica takes its own run of positions; tiles of one replica
-        // take the same.
-        let mut by_replica: BTreeMap<u32, Vec<Range<u32>>> = BTreeMap::new();
+        // Each replica takes its own positions; tiles of one replica take the
+        // same.
+        let mut by_replica: BTreeMap<u32, Vec<Positions>> = BTreeMap::new();
         for tile in own {
             let waves = self.made.waves.get(&(layer, tile)).cloned().unwrap_or_default();
             for (_, maker) in &waves {
                 self.waits_for(id, step, *maker, "sums");
             }
-            let mut runs: Vec<Range<u32>> = waves.into_iter().map(|(run, _)| run).collect();
-            runs.sort_by_key(|run| (run.start, run.end));
+            let mut shares: Vec<Positions> = waves.into_iter().map(|(share, _)| share).collect();
+            shares.sort_unstable();
             let replica = plan.tiles[tile].place.replica;
-            let known = by_replica.entry(replica).or_insert_with(|| runs.clone());
-            if *known != runs {
+            let known = by_replica.entry(replica).or_insert_with(|| shares.clone());
+            if *known != shares {
                 self.fault(
                     id,
                     format!("{tile} was not driven through the positions of its replica"),
                 );
             }
         }
-        let mut runs: Vec<Range<u32>> = by_replica.into_values().flatten().collect();
-        runs.sort_by_key(|run| (run.start, run.end));
-        let mut next = 0;
-        let covered = runs.iter().all(|run| {
-            let follows = run.start == next;
-            next = run.end;
-            follows
-        });
-        if !covered || next as usize != plan_layer.nest.positions_per_input() {
+        let shares: Vec<Positions> = by_replica.into_values().flatten().collect();
+        if !make_each_once(shares, plan_layer.nest.positions_per_input()) {
             self.fault(id, format!("the positions of {layer} were not each driven once"));
         }
         *self.made.sums.entry(layer).or_default() += 1;
         self.writes(id, plan_layer.output);
     }
+}
+
+/// Whether shares are all of so many positions, each once: runs that follow
+/// each other, or every n-th position of n shares.
+fn make_each_once(mut shares: Vec<Positions>, n_positions: usize) -> bool {
+    shares.sort_unstable();
+    let is_all = |end: u32| end as usize == n_positions;
+    if shares.iter().all(|share| share.every == 1) {
+        let mut next = 0;
+        let follows = |share: &Positions| std::mem::replace(&mut next, share.end) == share.start;
+        return shares.iter().all(follows) && is_all(next);
+    }
+    let is_dealt = |(first, share): (u32, &Positions)| {
+        share.start == first && share.every as usize == shares.len() && is_all(share.end)
+    };
+    (0..).zip(&shares).all(is_dealt)
 }

@@ -304,7 +304,7 @@ fn costs_without_energy() {
         &given,
         &[
             "error: the energies in `costs` are all zero",
-            "  --> prototype.yaml:103:1: `costs`",
+            "  --> prototype.yaml:105:1: `costs`",
             "  = help: give the energies, or leave `costs` out where they are not known",
         ],
     );

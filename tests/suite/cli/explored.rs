@@ -25,6 +25,29 @@ fn a_report_tells_time_and_writes_a_timeline() {
 }
 
 #[test]
+fn a_quick_report_maps_and_times_as_the_whole_one_does() {
+    let desk = Desk::new();
+    let model = "report mcnn.onnx --target ideal --set chip.pes=12 --set rates.buffer_gb_per_s=1";
+    for options in ["", "--optimize throughput --unroll auto", "--replicas conv1=3 --slices fc=2"] {
+        let whole = desk.json(&format!("{model} {options} --calibrate stored"));
+        let quick = desk.json(&format!("{model} {options} --quick"));
+        for key in ["latency_us", "interval_us", "in_flight", "bottleneck"] {
+            assert_eq!(quick["timing"][key], whole["timing"][key], "{options} {key}");
+        }
+        assert_eq!(quick["replication"], whole["replication"], "{options}");
+        let layers = |report: &Value, keys: [&str; 3]| -> Vec<[Value; 3]> {
+            let rows = report["layers"].as_array().unwrap().iter();
+            rows.map(|row| keys.map(|key| row[key].clone())).collect()
+        };
+        let keys = ["name", "replicas", "tiles"];
+        assert_eq!(layers(&quick, keys), layers(&whole, keys), "{options}");
+    }
+    let text = desk.prints(&format!("{model} --quick"));
+    assert!(text.contains("yes, on ") && text.contains(" of 12 PEs"), "{text}");
+    desk.refuses("quick-with-weights", "report mcnn.onnx --target ideal --quick --weights plain");
+}
+
+#[test]
 fn energy_is_counted_when_it_is_asked_for() {
     let desk = Desk::new();
     let eval = "eval good.plan --data digits --limit 20 --no-float";

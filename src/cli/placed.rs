@@ -1,0 +1,63 @@
+//! From MODEL to where its weights will sit, without looking at them: no
+//! calibration, no integers, no plan.
+
+use ohmc::compiler;
+use ohmc::frontend::{Decoded, Model};
+use ohmc::mapping::Mapping;
+use ohmc::optimize::Filled;
+use ohmc::target::Target;
+
+use super::error::CliError;
+use super::files;
+use super::prepare::{self, Request};
+use super::progress::Progress;
+use super::source::ModelSource;
+
+/// A model that was mapped.
+#[derive(Debug)]
+pub struct Placed {
+    /// MODEL, as the user gave it.
+    pub file: String,
+    /// The model.
+    pub model: Model,
+    /// The chip.
+    pub target: Target,
+    /// Where each weight will sit.
+    pub mapping: Mapping,
+    /// How replicas were chosen, if they were.
+    pub filled: Option<Filled>,
+}
+
+impl Request<'_> {
+    /// Maps a model; a plan is refused, as it is mapped already.
+    pub fn placed(self) -> Result<Placed, CliError> {
+        self.check_files("MODEL")?;
+        let file = files::name(self.file);
+        if prepare::is_archive(self.file)? {
+            return Err(CliError::IsPlan { file });
+        }
+        let options = self.compilation.of_numbers();
+        if !options.is_empty() {
+            return Err(CliError::NotQuick { options });
+        }
+        let target = prepare::target(self.target_name()?, self.compilation)?;
+        let mapping = self.mapping_options()?;
+        let reading = Progress::start("reading the model", None);
+        let (model, source) = ModelSource::read_first(self.file)?;
+        let decoded = Decoded::new(&model, &file)?;
+        drop((model, source));
+        let model = decoded.model(&self.compilation.frontend())?;
+        prepare::warn_of_no_arrays(&model, &file);
+        drop(reading);
+        let _mapping = Progress::start("mapping", None);
+        let options = prepare::compile_options(self.compilation, mapping, None);
+        let placed = compiler::place(&model, &target, &options);
+        let (mapping, filled) = placed.map_err(|error| CliError::Compile {
+            error: Box::new(error),
+            model: file.clone(),
+            target: self.compilation.target.clone().unwrap_or_default(),
+            floorplan: self.compilation.floorplan.as_deref().map(files::name),
+        })?;
+        Ok(Placed { file, model, target, mapping, filled })
+    }
+}
