@@ -164,7 +164,9 @@ pub fn fill(
     };
     let options = &MappingOptions { windows, ..options.clone() };
     let search = search::Search::new(graph, target, options, is_open, (goal, n_pes))?;
-    let mut tried = vec![search.start.clone(), search.greedy(), search.balanced()];
+    let greedy = search.greedy();
+    let balanced = search.balanced(&greedy);
+    let mut tried = vec![search.start.clone(), greedy, balanced];
     let key = |candidate: &search::Candidate| candidate.score(goal);
     let mut best = 0;
     for index in 1..tried.len() {

@@ -18,8 +18,10 @@ const WORK_MAX: u64 = 100_000_000;
 /// What setting up one PE of the chip counts among these, with or without tiles.
 const WORK_OF_PE: u64 = 32;
 
-/// Steps that find nothing better before a climb ends.
-const FAILURES_MAX: usize = 8;
+/// Steps that find nothing better before a climb ends, and pairs of steps before
+/// it ends with these.
+const FAILURES_MAX: usize = 9;
+const PAIR_FAILURES_MAX: usize = 24;
 
 /// How much of a layer is on the chip: which of its windows, how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +238,8 @@ impl<'a> Search<'a> {
         loop {
             let mut better = None;
             for name in best.busiest.clone() {
-                let Some(next) = self.changed(&best, &name, Change::More, "greedy", &mut budget)
+                let Some(next) =
+                    self.changed(&best, &[(&name, Change::More)], "greedy", &mut budget)
                 else {
                     continue;
                 };
@@ -252,8 +255,10 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The fastest pace that fits, then single layers.
-    pub(super) fn balanced(&self) -> Candidate {
+    /// The fastest pace that fits, then single layers. For one input alone what
+    /// `greedy` found is another place to begin at: the pace of a stream may have
+    /// many replicas share PEs, which help one input little.
+    pub(super) fn balanced(&self, greedy: &Candidate) -> Candidate {
         let started = self.started("balanced");
         let mut budget = WORK_MAX;
         let several = self.layers.iter().any(|layer| layer.ways.len() > 1);
@@ -263,7 +268,13 @@ impl<'a> Search<'a> {
         };
         let paces = scarce.iter().map(|&scarce| self.paced(scarce, &started, &mut budget));
         let best = paces.min_by_key(|candidate| candidate.score(self.goal));
-        self.climb(best.unwrap_or(started), &mut budget)
+        let best = self.climb(best.unwrap_or(started), &mut budget);
+        if self.goal != Goal::Latency {
+            return best;
+        }
+        let tried = Tried { method: "balanced", ..greedy.tried.clone() };
+        let other = self.climb(Candidate { tried, ..greedy.clone() }, &mut budget);
+        if other.score(self.goal) < best.score(self.goal) { other } else { best }
     }
 
     /// The fastest pace that fits.
@@ -319,37 +330,54 @@ impl<'a> Search<'a> {
 
     /// One more or one less for single layers, those of the busiest PE first,
     /// as long as something helps.
+    ///
+    /// For one input alone layers hide behind each other, so that a replica may
+    /// help only where another layer has one more too, or one less to make room:
+    /// pairs of layers are tried where single ones are of no use.
     fn climb(&self, mut best: Candidate, budget: &mut u64) -> Candidate {
         loop {
             let mut names = best.busiest.clone();
             let others = self.layers.iter().map(|layer| layer.name.clone());
             names.extend(others.filter(|name| !best.busiest.contains(name)));
-            let mut n_failed = 0;
-            let mut better = None;
-            'layers: for name in &names {
-                for change in [Change::More, Change::Fewer, Change::Leaner] {
-                    // A layer as it comes has no other window.
-                    if change == Change::Leaner && !self.has_windows(name) {
-                        continue;
-                    }
-                    let next = self.changed(&best, name, change, "balanced", budget);
-                    match next {
-                        Some(next) if next.score(self.goal) < best.score(self.goal) => {
-                            better = Some(next);
-                            break 'layers;
-                        }
-                        _ => n_failed += 1,
-                    }
-                }
-                if n_failed >= FAILURES_MAX {
-                    break;
-                }
+            let single = names.iter().flat_map(|name| {
+                let changes = [Change::More, Change::Fewer, Change::Leaner].into_iter();
+                // A layer as it comes has no other window.
+                let changes = changes.filter(|c| *c != Change::Leaner || self.has_windows(name));
+                changes.map(move |change| vec![(&**name, change)])
+            });
+            let mut better = self.first_better(&best, single, FAILURES_MAX, budget);
+            if better.is_none() && self.goal == Goal::Latency {
+                let pairs = names.iter().flat_map(|name| {
+                    let others = names.iter().filter(move |other| *other != name);
+                    let changes = [Change::Fewer, Change::More].into_iter();
+                    others.flat_map(move |other| {
+                        let other = changes.clone().map(move |change| (&**other, change));
+                        other.map(move |other| vec![(&**name, Change::More), other])
+                    })
+                });
+                better = self.first_better(&best, pairs, PAIR_FAILURES_MAX, budget);
             }
             match better {
                 Some(next) => best = next,
                 None => return best,
             }
         }
+    }
+
+    /// What the first of these changes that helps makes of a candidate, if one
+    /// of so many does.
+    fn first_better<'n>(
+        &self,
+        best: &Candidate,
+        changes: impl Iterator<Item = Vec<(&'n str, Change)>>,
+        n_most: usize,
+        budget: &mut u64,
+    ) -> Option<Candidate> {
+        let mut tried = changes.take(n_most);
+        tried.find_map(|changes| {
+            let next = self.changed(best, &changes, "balanced", budget)?;
+            (next.score(self.goal) < best.score(self.goal)).then_some(next)
+        })
     }
 
     fn has_windows(&self, name: &str) -> bool {
@@ -359,20 +387,20 @@ impl<'a> Search<'a> {
     fn changed(
         &self,
         from: &Candidate,
-        name: &str,
-        change: Change,
+        changes: &[(&str, Change)],
         method: &'static str,
         budget: &mut u64,
     ) -> Option<Candidate> {
-        let layer = self.layers.iter().find(|layer| layer.name == name)?;
-        let now = *from.picks.get(name)?;
-        let next = match change {
-            Change::More => more(layer, now)?,
-            Change::Fewer => fewer(layer, now)?,
-            Change::Leaner => leaner(layer, now)?,
-        };
         let mut picks = from.picks.clone();
-        picks.insert(name.to_string(), next);
+        for (name, change) in changes {
+            let layer = self.layers.iter().find(|layer| layer.name == *name)?;
+            let now = picks.get_mut(*name)?;
+            *now = match change {
+                Change::More => more(layer, *now)?,
+                Change::Fewer => fewer(layer, *now)?,
+                Change::Leaner => leaner(layer, *now)?,
+            };
+        }
         self.candidate(method, picks, budget)
     }
 }
