@@ -16,6 +16,7 @@
 //! None of them looks at numbers of the model; the best of all is taken.
 
 mod search;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::fmt;

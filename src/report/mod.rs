@@ -25,6 +25,7 @@ mod programming;
 mod summary;
 mod table;
 mod text;
+mod text_costs;
 mod timing;
 mod work;
 mod writing;
