@@ -52,12 +52,8 @@ impl Request<'_> {
         let _mapping = Progress::start("mapping", None);
         let options = prepare::compile_options(self.compilation, mapping, None);
         let placed = compiler::place(&model, &target, &options);
-        let (mapping, filled) = placed.map_err(|error| CliError::Compile {
-            error: Box::new(error),
-            model: file.clone(),
-            target: self.compilation.target.clone().unwrap_or_default(),
-            floorplan: self.compilation.floorplan.as_deref().map(files::name),
-        })?;
+        let (mapping, filled) =
+            placed.map_err(|error| prepare::not_compiled(error, &file, self.compilation))?;
         Ok(Placed { file, model, target, mapping, filled })
     }
 }

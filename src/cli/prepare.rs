@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use ohmc::chip::Programmed;
-use ohmc::compiler::{self, CompileOptions, Compiled};
+use ohmc::compiler::{self, CompileError, CompileOptions, Compiled};
 use ohmc::data::{ChannelOrder, DataError, DataOptions, Preprocess, PreprocessError};
 use ohmc::diagnostic::Diagnostic;
 use ohmc::fit::{self, FitError};
@@ -332,12 +332,7 @@ impl Ready {
     ) -> Result<(Compiled, Option<fit::Summary>), CliError> {
         let options = compile_options(compilation, self.mapping.clone(), self.room);
         let Self { model, calibration, .. } = self;
-        let wrong = |error| CliError::Compile {
-            error: Box::new(error),
-            model: self.file.clone(),
-            target: compilation.target.clone().unwrap_or_default(),
-            floorplan: compilation.floorplan.as_deref().map(files::name),
-        };
+        let wrong = |error| not_compiled(error, &self.file, compilation);
         let Some(goal) = compilation.fit else {
             let compiled = compiler::compile(model, target, calibration, &options);
             return Ok((compiled.map_err(wrong)?, None));
@@ -363,6 +358,17 @@ pub(super) fn compile_options(
         optimize: compilation.optimize.map(Into::into),
         room,
         adc_bits: compilation.adc_bits(),
+    }
+}
+
+/// What is told of a model that does not compile, with the files that may be at
+/// fault.
+pub fn not_compiled(error: CompileError, model: &str, compilation: &Compilation) -> CliError {
+    CliError::Compile {
+        error: Box::new(error),
+        model: model.to_string(),
+        target: compilation.target.clone().unwrap_or_default(),
+        floorplan: compilation.floorplan.as_deref().map(files::name),
     }
 }
 
