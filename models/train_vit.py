@@ -12,9 +12,7 @@ error on every weight in each batch, which keeps it from leaning on single weigh
 test images.
 """
 
-import functools
 import math
-import time
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +20,6 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 import training
-from train_mcnn import augmented, cross_entropy
 
 WIDTH, HEADS, WIDE, BLOCKS, PATCH = 32, 4, 64, 2, 7
 SIDE = 28 // PATCH
@@ -93,34 +90,6 @@ def disturbed(weights, key, sigma):
     return {name: disturb(name, w) for name, w in weights.items()}
 
 
-@functools.partial(jax.jit, static_argnames=("batch", "n_steps", "sigma", "strength", "rate"))
-def epoch(state, images, labels, key, batch, n_steps, sigma, strength, rate):
-    """One pass over the shuffled images: Adam with a cosine schedule, and a running mean of the weights."""
-    key_order, key = jax.random.split(key)
-    order = jax.random.permutation(key_order, len(images))
-
-    def loss(weights, x, y, key):
-        return cross_entropy(logits(disturbed(weights, key, sigma), x), y, 0.0)
-
-    def step(i, state):
-        weights, mean, m, v, count = state
-        chosen = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
-        key_augment, key_noise = jax.random.split(jax.random.fold_in(key, i))
-        x = augmented(images[chosen].astype(jnp.float32) / 255.0, key_augment, strength)
-        grads = jax.grad(loss)(weights, x, labels[chosen], key_noise)
-        count = count + 1
-        lr = rate * jnp.minimum(1.0, count / 200.0) * 0.5 * (1 + jnp.cos(jnp.pi * count / n_steps))
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, grads)
-        c1, c2 = 1 - 0.9**count, 1 - 0.999**count
-        weights = jax.tree.map(lambda w, m, v: w - lr * (m / c1) / (jnp.sqrt(v / c2) + 1e-8), weights, m, v)
-        keep = jnp.minimum(EMA_KEEP, count / (count + 10.0))
-        mean = jax.tree.map(lambda a, w: keep * a + (1 - keep) * w, mean, weights)
-        return weights, mean, m, v, count
-
-    return jax.lax.fori_loop(0, len(images) // batch, step, state)
-
-
 @jax.jit
 def n_correct(weights, images, labels):
     return (logits(weights, images).argmax(axis=1) == labels).sum()
@@ -128,25 +97,15 @@ def n_correct(weights, images, labels):
 
 def train(images, labels, options, held_out=None):
     """The running mean of the weights after the last epoch."""
-    key = jax.random.key(options.seed)
-    weights = initial_weights(jax.random.fold_in(key, 1_000_000))
-    zero = jax.tree.map(jnp.zeros_like, weights)
-    state = (weights, weights, zero, zero, jnp.zeros(()))
-    n_steps = options.epochs * (len(images) // options.batch)
-    images, labels = jnp.asarray(images), jnp.asarray(labels)
-    started = time.monotonic()
-    for number in range(options.epochs):
-        state = epoch(
-            state, images, labels, jax.random.fold_in(key, number), batch=options.batch, n_steps=n_steps,
-            sigma=options.sigma, strength=options.strength, rate=options.rate,
-        )
-        line = f"epoch {number + 1:3d}/{options.epochs}"
-        if held_out is not None:
-            right = int(n_correct(state[1], jnp.asarray(held_out[0], jnp.float32) / 255.0, held_out[1]))
-            line += f"  held-out: {100.0 * right / len(held_out[1]):.2f}"
-        jax.block_until_ready(state)
-        print(f"{line}  {time.monotonic() - started:6.0f} s", flush=True)
-    return {name: np.asarray(w, np.float32) for name, w in state[1].items()}
+
+    def loss(weights, x, y, key):
+        return training.cross_entropy(logits(disturbed(weights, key, options.sigma), x), y, 0.0)
+
+    def said(weights, number):
+        right = int(n_correct(weights, jnp.asarray(held_out[0], jnp.float32) / 255.0, held_out[1]))
+        return f"{100.0 * right / len(held_out[1]):.2f}"
+
+    return training.train(images, labels, options, initial_weights, loss, EMA_KEEP, held_out and said)
 
 
 class Graph:
