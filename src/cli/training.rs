@@ -9,7 +9,9 @@ use ohmc::chip::{Programmed, Work};
 use ohmc::format::{self, ChipFile, OHMC_VERSION};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::tensor::Values;
-use ohmc::tuning::{Backward, Layers, Samples, Session, Transfer, TuneOptions, Tuner, Update};
+use ohmc::tuning::{
+    Backward, Distillation, Layers, Samples, Session, Transfer, TuneOptions, Tuner, Update,
+};
 use sha2::{Digest, Sha256};
 
 use super::error::CliError;
@@ -61,21 +63,23 @@ pub struct TrainingOptions {
     #[arg(long)]
     keep_biases: bool,
 
-    /// Step along the gradient.
-    #[arg(long, value_name = "X", default_value_t = 0.3, value_parser = parse_rate)]
-    rate: f64,
+    /// Step along the gradient [default: 0.3; with `tune --calibrate=distilled`
+    /// 0.02, the first change of a gain].
+    #[arg(long, value_name = "X", value_parser = parse_rate)]
+    rate: Option<f64>,
 
     /// Share of the last step that is taken once more, kept digitally.
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = parse_momentum)]
     momentum: f64,
 
-    /// Samples of a batch.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
+    /// Samples of a batch [default: 100; 50 with `tune --calibrate=distilled`].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
 
-    /// How often all samples are gone through.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: u32,
+    /// How often all samples are gone through [default: 1; 5 with `tune
+    /// --calibrate=distilled`].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
 
     /// Batches in all, in place of `--epochs`.
     #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = parse_count)]
@@ -289,7 +293,7 @@ impl TrainingOptions {
             }),
         };
         let n_held_out = self.hold_out.of(n_samples as u64) as usize;
-        let n_batch = self.batch as usize;
+        let n_batch = self.batch.unwrap_or(100) as usize;
         let per_epoch = (n_samples.saturating_sub(n_held_out) / n_batch).max(1) as u64;
         TuneOptions {
             layers: chosen.layers.clone(),
@@ -298,16 +302,36 @@ impl TrainingOptions {
             update,
             carry: !self.forget,
             biases: !self.keep_biases,
-            rate: self.rate,
+            rate: self.rate.unwrap_or(0.3),
             momentum: self.momentum,
             n_batch,
-            n_batches: self.batches.unwrap_or(u64::from(self.epochs) * per_epoch),
+            n_batches: self.batches.unwrap_or(u64::from(self.epochs.unwrap_or(1)) * per_epoch),
             n_held_out,
             look_every: self.look_every,
             patience: self.patience,
             randomised: chosen.randomised,
             seed: chosen.seed,
         }
+    }
+
+    /// How gains and offsets are taught without labels.
+    pub fn distillation(&self, seed: u64) -> Distillation {
+        Distillation {
+            n_batch: self.batch.unwrap_or(50) as usize,
+            epochs: self.epochs.unwrap_or(5).into(),
+            rate: self.rate.unwrap_or(0.02),
+            seed,
+        }
+    }
+
+    /// Options about steps that were given.
+    pub fn of_steps(&self) -> Vec<&'static str> {
+        let all = [
+            ("--rate", self.rate.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--epochs", self.epochs.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_given)| *is_given).map(|(option, _)| option).collect()
     }
 
     /// Goes on where the training was kept, if it was.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use ohmc::chip::{Conditions, Programmed};
-use ohmc::tuning::{self, Backward, Layers, Matching};
+use ohmc::tuning::{self, Backward, Distilled, Layers, Matching};
 
 use super::error::CliError;
 use super::files;
@@ -30,8 +30,9 @@ const CALIBRATION_SAMPLES: u64 = 300;
 ///
 /// With `--state` the training is kept after every batch: when it was ended,
 /// the same command goes on, to the same chip. With `--calibrate` nothing is
-/// trained: gains and offsets of columns, which are digital, are set by what
-/// the model in floating point makes of the same inputs, without labels.
+/// trained with labels or by pulses: gains and offsets of columns, which are
+/// digital, are set by what the model in floating point makes of the same
+/// inputs.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Tune {
@@ -43,13 +44,13 @@ pub struct Tune {
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Set gains and offsets of columns without labels, and train nothing: by
-    /// mean and deviation, or by least squares.
+    /// Set gains and offsets of columns without labels, and give no cell a
+    /// pulse: by mean and deviation, by least squares, or taught by the scores.
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
           default_missing_value = "moments",
-          conflicts_with_all = ["layers", "update", "least", "forget", "keep_biases", "rate", "momentum",
+          conflicts_with_all = ["layers", "update", "least", "forget", "keep_biases", "momentum",
                                 "fast_least", "transfer_every", "transfer_share",
-                                "backward", "batch", "epochs", "batches", "hold_out",
+                                "backward", "batches", "hold_out",
                                 "look_every", "patience", "randomise", "state", "curves", "svg",
                                 "labels"])]
     calibrate: Option<How>,
@@ -88,7 +89,8 @@ Examples:
     --state training.state --curves curves.json --svg curves.svg -o tuned.chip
   ohmc tune mcnn.chip --data MNIST --layer conv2 --layer fc --update sign --least 2 -o tuned.chip
   ohmc tune resnet.chip --data cifar10 --samples 1500 --epochs 10 -o tuned.chip
-  ohmc tune resnet.chip --data cifar10 --calibrate -o repaired.chip";
+  ohmc tune resnet.chip --data cifar10 --calibrate -o repaired.chip
+  ohmc tune resnet.chip --data cifar10 --calibrate=distilled --samples 1000 -o repaired.chip";
 
 /// `--calibrate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,6 +100,9 @@ enum How {
     Moments,
     /// Each result comes as near to the model's as can be.
     LeastSquares,
+    /// Moments first; then the gains and offsets of all layers go down the
+    /// gradient of how far the scores are from the model's.
+    Distilled,
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {
@@ -148,23 +153,41 @@ impl Tune {
         how: How,
         results: Results,
     ) -> Result<(), CliError> {
+        let options = self.training.of_steps();
+        if how != How::Distilled && !options.is_empty() {
+            return Err(CliError::NotDistilled { options });
+        }
         let amount = self.training.samples.unwrap_or(Amount::Count(CALIBRATION_SAMPLES));
         let samples = self.training.taking(&prepared, Some(amount), self.seed).read(false)?;
         let started = Instant::now();
         let Prepared { plan, model, target, .. } = &mut prepared;
         let chip = programmed.chip(plan, target, &Conditions::at_once(self.seed));
         let matching = match how {
-            How::Moments => Matching::Moments,
-            How::LeastSquares => Matching::LeastSquares,
+            How::Moments => Some(Matching::Moments),
+            How::LeastSquares => Some(Matching::LeastSquares),
+            How::Distilled => None,
         };
-        let progress = Progress::start("calibrating", None);
-        let layers = tuning::calibrate(plan, model, &chip, &samples, matching)?;
-        drop(progress);
+        let (layers, scores) = match matching {
+            Some(matching) => {
+                let _progress = Progress::start("calibrating", None);
+                (tuning::calibrate(plan, model, &chip, &samples, matching)?, Vec::new())
+            }
+            None => {
+                let how = self.training.distillation(self.seed);
+                let progress = Progress::start("distilling", Some(how.n_steps(&samples)));
+                let done = || progress.advance(1);
+                let Distilled { corrected, mut epochs, after } =
+                    tuning::distil(plan, model, &chip, &samples, how, done)?;
+                epochs.push(after);
+                (corrected, epochs)
+            }
+        };
         let result = Calibrated {
             file: &prepared.file,
             target: &prepared.target.name,
             n_samples: samples.len() as u64,
             layers,
+            scores,
             took: started.elapsed(),
         };
         let summary = match self.training.format {

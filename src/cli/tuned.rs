@@ -5,7 +5,7 @@ use std::time::Duration;
 use ohmc::chip::Work;
 use ohmc::target::Target;
 use ohmc::tuning::{
-    Backward, Corrected, Reads, Score, Session, Transfer, TuneOptions, Update, Wear,
+    Backward, Corrected, Likeness, Reads, Score, Session, Transfer, TuneOptions, Update, Wear,
 };
 use serde_json::{Value, json};
 
@@ -254,6 +254,9 @@ pub struct Calibrated<'a> {
     pub n_samples: u64,
     /// What came of each layer.
     pub layers: Vec<Corrected>,
+    /// Where scores taught: how like the model's they were over each epoch, and
+    /// at the end.
+    pub scores: Vec<Likeness>,
     /// How long it took here.
     pub took: Duration,
 }
@@ -276,6 +279,17 @@ impl Calibrated<'_> {
                 100.0 * layer.error_after,
             );
         }
+        if let [first, .., last] = &self.scores[..] {
+            let both =
+                |of: fn(&Likeness) -> f64| format!("{:.2} % -> {:.2} %", of(first), of(last));
+            text += &format!(
+                "\nscores taught gains and offsets of all layers in {} epochs: error {}, the model's \
+                 class first {}\n",
+                self.scores.len() - 1,
+                both(|like| 100.0 * like.relative_error()),
+                both(Likeness::agreement),
+            );
+        }
         text + &format!("\ntook {:.2} s\n", self.took.as_secs_f64())
     }
 
@@ -291,10 +305,17 @@ impl Calibrated<'_> {
                 "gain_most": layer.gains[2],
             })
         };
+        let scores = |like: &Likeness| {
+            json!({
+                "error": like.relative_error(),
+                "agreement_percent": like.agreement(),
+            })
+        };
         json!({
             "target": self.target,
             "samples": self.n_samples,
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
+            "scores": self.scores.iter().map(scores).collect::<Vec<_>>(),
             "seconds": self.took.as_secs_f64(),
         })
     }

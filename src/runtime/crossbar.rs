@@ -45,8 +45,11 @@ pub(super) struct Crossbar<'a> {
     tiles: Vec<Tile>,
     /// What the zero point adds to each column, in levels times code steps.
     corrections: Vec<f64>,
-    /// What is added to each column's real results: digital registers, which
-    /// hold what the plan says unless somebody trains them.
+    /// What each column's sum is multiplied with, and what is added then:
+    /// digital registers, which hold what the plan says unless somebody trains
+    /// them.
+    scales: Vec<f64>,
+    /// See `scales`.
     bias: Vec<f32>,
     seed: u64,
     /// Compares sums before they are converted, where that is done.
@@ -164,6 +167,7 @@ impl<'a> Crossbar<'a> {
             planes,
             tiles,
             corrections: layer.level_sums.iter().map(correction).collect(),
+            scales: layer.column_scales.clone(),
             bias: layer.bias.clone(),
             seed: chip.seed,
             stage,
@@ -185,6 +189,11 @@ impl<'a> Crossbar<'a> {
             tile.kernel = kernel.ok_or(RunError::WrongChip { tile: tile.id })?;
             Ok(())
         })
+    }
+
+    /// Puts other values into the registers that columns are multiplied with.
+    pub(super) fn set_scales(&mut self, scales: &[f64]) {
+        self.scales.iter_mut().zip(scales).for_each(|(own, scale)| *own = *scale);
     }
 
     /// Puts other values into the registers that are added to columns.
@@ -375,7 +384,7 @@ impl<'a> Crossbar<'a> {
                     let own = Column {
                         levels_per_code: tile.levels_per_code,
                         correction: self.corrections[column],
-                        scale: self.layer.column_scales[column],
+                        scale: self.scales[column],
                         bias: self.bias[column].into(),
                     };
                     let (kernel, held, seen) = (&tile.kernel, &held[..], &seen[..]);
@@ -454,7 +463,7 @@ impl<'a> Crossbar<'a> {
         }
         block.scale(Columns {
             corrections: &self.corrections,
-            scales: &self.layer.column_scales,
+            scales: &self.scales,
             bias: &self.bias,
         });
     }

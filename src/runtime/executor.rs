@@ -205,6 +205,14 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// Puts other values into the registers that a layer's columns are
+    /// multiplied with, `[group][column]`.
+    pub(crate) fn set_scales(&mut self, layer: LayerId, scales: &[f64]) {
+        for own in self.crossbars.values_mut().filter(|own| own.id() == layer) {
+            own.set_scales(scales);
+        }
+    }
+
     fn step(
         &self,
         id: StepId,

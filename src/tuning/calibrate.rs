@@ -87,6 +87,13 @@ impl Sums {
         self.yf += other.yf;
     }
 
+    /// Mean and standard deviation in floating point.
+    fn moments(&self) -> (f64, f64) {
+        let n = self.n.max(1.0);
+        let mean = self.f / n;
+        (mean, (self.ff / n - mean * mean).max(0.0).sqrt())
+    }
+
     /// Gain and offset.
     fn matched(&self, matching: Matching) -> (f64, f64) {
         let n = self.n.max(1.0);
@@ -134,6 +141,21 @@ pub fn calibrate(
     samples: &Samples,
     matching: Matching,
 ) -> Result<Vec<Corrected>, TuneError> {
+    Ok(matched(plan, model, chip, samples, matching)?.0)
+}
+
+/// Mean and standard deviation of the results of a layer's columns in floating
+/// point, `[group][column]`.
+pub(super) type Moments = Vec<(f64, f64)>;
+
+/// [`calibrate`], and the moments of each layer.
+pub(super) fn matched(
+    plan: &mut ExecutionPlan,
+    model: &Model,
+    chip: &Chip,
+    samples: &Samples,
+    matching: Matching,
+) -> Result<(Vec<Corrected>, BTreeMap<LayerId, Moments>), TuneError> {
     let executor = Executor::new(plan, model, chip)?;
     let batches = model.any_batch && model.inputs.iter().all(|input| input.has_batch);
     let n_at_once = if batches { batch_size(model) } else { 1 };
@@ -151,6 +173,7 @@ pub fn calibrate(
     let none = BTreeSet::new();
     let last = last_readers(plan);
     let (mut corrected, mut changes) = (Vec::new(), Vec::new());
+    let mut moments = BTreeMap::new();
     for (id, step) in plan.steps.iter() {
         let (inputs, outputs, layer) = match &step.kind {
             StepKind::Digital { inputs, outputs } => (inputs.clone(), outputs.clone(), None),
@@ -178,6 +201,7 @@ pub fn calibrate(
         let columns = sums(&pairs, own.output, &results).map_err(wrong)?;
         let matched: Vec<(f64, f64)> = columns.iter().map(|sums| sums.matched(matching)).collect();
         pairs.par_iter_mut().try_for_each(|pair| correct(pair, own.output, &results, &matched))?;
+        moments.insert(layer, columns.iter().map(Sums::moments).collect());
         corrected.push(summary(layer, own.name.clone(), &columns, &matched));
         changes.push((layer, matched));
     }
@@ -190,7 +214,7 @@ pub fn calibrate(
             *bias = (gain * f64::from(*bias) + offset) as f32;
         }
     }
-    Ok(corrected)
+    Ok((corrected, moments))
 }
 
 /// Sums of each column over all batches.

@@ -20,6 +20,7 @@
 //! | `loss` | softmax and cross-entropy |
 //! | `way` | from the scores back to the tuned layers |
 //! | `product`, `rules` | backward rules of crossbar layers, of digital ones |
+//! | `lanes` | the sums of products that these take |
 //! | `transposed` | errors carried back by the arrays themselves |
 //! | `reads` | what these readings take |
 //! | `registers` | biases, which are digital |
@@ -29,7 +30,8 @@
 //! | `tuner` | one batch: forward, backward, pulses; `tuner/passes` is what changes nothing |
 //! | `session` | all batches, held-out samples, when to stop; what it takes to go on later |
 //! | `randomise` | weights lost, to be won back |
-//! | `calibrate` | gains and offsets of columns, without labels |
+//! | `calibrate` | gains and offsets of columns, without labels, layer by layer |
+//! | `distillation` | the same, by what all of them do to the scores |
 //!
 //! What is promised: the same chip, samples, options and seed give the same
 //! cells to the last bit, for any number of threads, in one go or in many
@@ -38,8 +40,10 @@
 
 mod calibrate;
 mod cells;
+mod distillation;
 mod division;
 mod error;
+mod lanes;
 mod loss;
 mod product;
 mod randomise;
@@ -55,6 +59,7 @@ mod way;
 
 pub use calibrate::{Corrected, Matching, calibrate};
 pub(crate) use cells::n_wanted;
+pub use distillation::{Distillation, Distilled, Likeness, distil};
 pub use error::TuneError;
 pub use loss::Score;
 pub use reads::Reads;

@@ -17,6 +17,7 @@
 //! where the second is a transposed reading of the same cells. Rounding to
 //! codes is passed as if it were not there, clipping lets nothing through.
 
+use super::lanes::{add_outer, weighted_sum};
 use crate::entity::LayerId;
 use crate::graph::{Extent, LoopNest, LoopRef, unflatten};
 use crate::quantize::InputCoding;
@@ -24,6 +25,9 @@ use crate::schedule::{ExecutionPlan, StepKind};
 
 /// Marks a row that lies in the padding.
 const PADDING: u32 = u32::MAX;
+
+/// Positions whose shares of a matrix's gradient are added at once.
+const TERMS: usize = 8;
 
 /// A crossbar layer, ready to be walked backwards.
 #[derive(Debug, Clone)]
@@ -102,16 +106,24 @@ impl Product {
     /// Adds what one sample says of the weights to their gradient.
     pub fn add_weights(&self, inputs: &[f32], results: &[f32], weights: &mut [f32]) {
         let driven = self.driven(inputs);
-        let n = self.n_columns;
+        let n_weights = self.n_rows * self.n_columns;
+        let (mut factors, mut lanes, mut of) = (Vec::new(), Vec::new(), 0);
+        let mut add = |matrix: usize, factors: &mut Vec<f32>, lanes: &mut Vec<f32>| {
+            let own = &mut weights[matrix * n_weights..][..n_weights];
+            add_outer(factors, lanes, self.n_rows, own);
+            factors.clear();
+            lanes.clear();
+        };
         self.walk(results, |matrix, rows, results| {
-            let weights = &mut weights[matrix * self.n_rows * n..];
-            for (&at, weights) in rows.iter().zip(weights.chunks_exact_mut(n)) {
-                let x = if at == PADDING { 0.0 } else { driven[at as usize] };
-                if x != 0.0 {
-                    weights.iter_mut().zip(results).for_each(|(w, y)| *w += x * y);
-                }
+            if matrix != of || lanes.len() >= TERMS * self.n_columns {
+                add(of, &mut factors, &mut lanes);
+                of = matrix;
             }
+            let value = |&at: &u32| if at == PADDING { 0.0 } else { driven[at as usize] };
+            factors.extend(rows.iter().map(value));
+            lanes.extend_from_slice(results);
         });
+        add(of, &mut factors, &mut lanes);
     }
 
     /// Adds what one sample says of what is added to each column,
@@ -129,16 +141,28 @@ impl Product {
         self.n_groups * self.n_columns
     }
 
-    /// The gradient of one sample's inputs, by weights that are known.
-    pub fn inputs(&self, inputs: &[f32], results: &[f32], weights: &[f32]) -> Vec<f32> {
+    /// Weights, `[replica][group][row][column]`, as the way back reads them:
+    /// `[replica][group][column][row]`.
+    pub fn by_column(&self, weights: &[f32]) -> Vec<f32> {
+        let (n_rows, n) = (self.n_rows, self.n_columns);
+        let matrices = weights.chunks_exact((n_rows * n).max(1));
+        let turned = matrices.flat_map(|own| {
+            (0..n).flat_map(move |column| (0..n_rows).map(move |row| own[row * n + column]))
+        });
+        turned.collect()
+    }
+
+    /// The gradient of one sample's inputs, by weights that are known,
+    /// [`by_column`](Self::by_column).
+    pub fn inputs(&self, inputs: &[f32], results: &[f32], by_column: &[f32]) -> Vec<f32> {
         let mut gradient = vec![0.0; inputs.len()];
-        let n = self.n_columns;
+        let mut sums = vec![0.0; self.n_rows];
+        let n_weights = self.n_rows * self.n_columns;
         self.walk(results, |matrix, rows, results| {
-            let weights = &weights[matrix * self.n_rows * n..];
-            for (&at, weights) in rows.iter().zip(weights.chunks_exact(n)) {
+            weighted_sum(results, &by_column[matrix * n_weights..][..n_weights], &mut sums);
+            for (&at, sum) in rows.iter().zip(&sums) {
                 if at != PADDING {
-                    let products = weights.iter().zip(results).map(|(w, y)| w * y);
-                    gradient[at as usize] += products.sum::<f32>();
+                    gradient[at as usize] += sum;
                 }
             }
         });

@@ -34,6 +34,7 @@ pub(super) struct Way {
     /// The scores before any softmax.
     scores: TensorId,
     n_classes: usize,
+    wanted: Wanted,
     /// Layers on the way, those behind others first, scores first.
     links: Vec<Link>,
     /// Digital layers that are computed once more, in order.
@@ -50,7 +51,7 @@ struct Link {
     output: TensorId,
     /// Inputs from which the gradient goes on.
     goes_on: Vec<bool>,
-    /// Whether its weights are tuned.
+    /// Whether it is tuned.
     is_tuned: bool,
     rule: LinkRule,
 }
@@ -69,6 +70,15 @@ enum LinkRule {
     Digital(Rule),
 }
 
+/// What of tuned layers is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Gradients of weights and biases.
+    Weights,
+    /// Gradients of factors on columns, and of biases.
+    Columns,
+}
+
 /// Gradients of a batch's mean loss, of each tuned layer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Gradients {
@@ -76,13 +86,15 @@ pub struct Gradients {
     pub weights: BTreeMap<LayerId, Vec<f64>>,
     /// With respect to what is added to the results, `[group][column]`.
     pub biases: BTreeMap<LayerId, Vec<f64>>,
+    /// With respect to a factor on the results, which is 1, `[group][column]`.
+    pub(super) factors: BTreeMap<LayerId, Vec<f64>>,
 }
 
 impl Gradients {
     /// Adds those of other samples.
     pub(super) fn add(&mut self, other: Self) {
-        let own = [&mut self.weights, &mut self.biases];
-        for (own, other) in own.into_iter().zip([other.weights, other.biases]) {
+        let own = [&mut self.weights, &mut self.biases, &mut self.factors];
+        for (own, other) in own.into_iter().zip([other.weights, other.biases, other.factors]) {
             for (id, other) in other {
                 match own.get_mut(&id) {
                     Some(sum) => sum.iter_mut().zip(&other).for_each(|(sum, own)| *sum += own),
@@ -94,7 +106,8 @@ impl Gradients {
 
     /// Whether all are numbers.
     pub(super) fn are_finite(&self) -> bool {
-        self.weights.values().chain(self.biases.values()).flatten().all(|g| g.is_finite())
+        let all = self.weights.values().chain(self.biases.values()).chain(self.factors.values());
+        all.flatten().all(|g| g.is_finite())
     }
 }
 
@@ -125,6 +138,7 @@ impl Way {
         plan: &ExecutionPlan,
         model: &Model,
         tuned: &BTreeSet<LayerId>,
+        wanted: Wanted,
     ) -> Result<Self, TuneError> {
         let graph = &model.graph;
         let scores = scores(model).ok_or(TuneError::NoScores)?;
@@ -176,9 +190,30 @@ impl Way {
                 LinkRule::Product(_) => needed.extend(link.inputs.first()),
                 LinkRule::Digital(_) => needed.extend(&link.inputs),
             }
+            if link.is_tuned && wanted == Wanted::Columns {
+                needed.insert(link.output);
+            }
         }
         let (kept, again) = split(plan, model, needed)?;
-        Ok(Self { scores, n_classes, links, again, kept })
+        Ok(Self { scores, n_classes, wanted, links, again, kept })
+    }
+
+    /// Layers on arrays that the scores depend on.
+    pub fn leading(plan: &ExecutionPlan, model: &Model) -> Result<BTreeSet<LayerId>, TuneError> {
+        let mut before = BTreeSet::from([scores(model).ok_or(TuneError::NoScores)?]);
+        let mut leading = BTreeSet::new();
+        for (id, layer) in model.graph.layers().rev() {
+            if layer.outputs.iter().any(|tensor| before.contains(tensor)) {
+                before.extend(&layer.inputs);
+                leading.extend(plan.layers.contains_key(&id).then_some(id));
+            }
+        }
+        if leading.is_empty() { Err(TuneError::NoArrays) } else { Ok(leading) }
+    }
+
+    /// The scores before any softmax.
+    pub fn scores_tensor(&self) -> TensorId {
+        self.scores
     }
 
     /// Scores of each sample.
@@ -223,9 +258,20 @@ impl Way {
                 LinkRule::Product(product) => {
                     let inputs = values(flow, link.inputs[0])?;
                     if link.is_tuned {
-                        let Gradients { weights, biases } = &mut carried.gradients;
-                        let own = of_weights(product, inputs, &gradient, flow.n_batch);
-                        weights.insert(link.layer, own);
+                        let Gradients { weights, biases, factors } = &mut carried.gradients;
+                        match self.wanted {
+                            Wanted::Weights => {
+                                let own = of_weights(product, inputs, &gradient, flow.n_batch);
+                                weights.insert(link.layer, own);
+                            }
+                            Wanted::Columns => {
+                                let results = values(flow, link.output)?;
+                                let each = results.iter().zip(&gradient).map(|(y, g)| y * g);
+                                let each: Vec<f32> = each.collect();
+                                let own = of_biases(product, &each, flow.n_batch);
+                                factors.insert(link.layer, own);
+                            }
+                        }
                         biases.insert(link.layer, of_biases(product, &gradient, flow.n_batch));
                     }
                     if watch && link.goes_on[0] {
@@ -313,10 +359,11 @@ fn of_biases(product: &Product, gradient: &[f32], n: usize) -> Vec<f64> {
 fn of_inputs(product: &Product, inputs: &[f32], gradient: &[f32], weights: &[f32]) -> Vec<f32> {
     let n_inputs = product.n_inputs().max(1);
     let n_results = gradient.len() / (inputs.len() / n_inputs).max(1);
+    let weights = product.by_column(weights);
     let samples: Vec<Vec<f32>> = inputs
         .par_chunks(n_inputs)
         .zip(gradient.par_chunks(n_results.max(1)))
-        .map(|(inputs, gradient)| product.inputs(inputs, gradient, weights))
+        .map(|(inputs, gradient)| product.inputs(inputs, gradient, &weights))
         .collect();
     samples.concat()
 }

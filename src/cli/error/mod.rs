@@ -107,6 +107,11 @@ pub enum CliError {
         /// The options.
         options: Vec<&'static str>,
     },
+    /// Options about steps down a gradient, where none is made.
+    NotDistilled {
+        /// The options.
+        options: Vec<&'static str>,
+    },
     /// The reference is wanted, of a plan.
     NoReference {
         /// The plan.
@@ -305,6 +310,7 @@ impl CliError {
             Self::NoTarget { .. }
             | Self::BelongsToModel { .. }
             | Self::NotQuick { .. }
+            | Self::NotDistilled { .. }
             | Self::NoReference { .. }
             | Self::Programmed { .. }
             | Self::NoChipRead { .. }

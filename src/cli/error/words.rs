@@ -58,6 +58,12 @@ impl CliError {
                     .note("neither weights nor inputs are looked at")
                     .help("leave this out, or leave out `--quick`")
             }
+            Self::NotDistilled { options } => {
+                let (options, verb) = (list(options), if options.len() > 1 { "do" } else { "does" });
+                Diagnostic::error(format!("{options} {verb} not apply to this `--calibrate`"))
+                    .note("gains and offsets are found in one pass, without steps down a gradient")
+                    .help("leave this out, or give `--calibrate=distilled`")
+            }
             Self::NoReference { file } => Diagnostic::error("`--reference` needs a model, not a plan")
                 .at(file, "")
                 .note("the reference must owe nothing to the plan that it is to check")

@@ -22,7 +22,7 @@ use crate::tuning::samples::Samples;
 use crate::tuning::session::TuneState;
 use crate::tuning::transfer::{Fast, FastState};
 use crate::tuning::transposed::Transposed;
-use crate::tuning::way::{Carried, Way};
+use crate::tuning::way::{Carried, Wanted, Way};
 use crate::tuning::{Backward, TuneOptions, Update};
 
 /// A chip under training.
@@ -115,7 +115,7 @@ impl<'a> Tuner<'a> {
         if options.backward == Backward::Arrays && !target.transposed_reads {
             return Err(TuneError::NoTransposedReads { target: target.name.clone() });
         }
-        let way = Way::new(plan, model, &tuned)?;
+        let way = Way::new(plan, model, &tuned, Wanted::Weights)?;
         let mut targets = plan.targets.clone();
         if options.randomised > 0.0 {
             let how = (options.randomised, options.seed);

@@ -117,6 +117,15 @@ fn what_cannot_be_tuned() {
     desk.refuses("tune-a-model", "tune mcnn.onnx --data digits -o x.chip");
     desk.refuses("tune-over-the-chip", "tune mcnn.chip --data digits -o mcnn.chip");
     desk.refuses("tune-share-above-all", "tune mcnn.chip --data digits --randomise 110%");
+    let distil = "tune mcnn.chip --data digits --calibrate=distilled --samples 100 --epochs 2";
+    let json = desk.json(&format!("{distil} -o taught.chip"));
+    let scores = json["scores"].as_array().unwrap();
+    assert_eq!((scores.len(), json["samples"].as_u64()), (3, Some(100)));
+    let error = |nth: usize| scores[nth]["error"].as_f64().unwrap();
+    assert!(error(2) < error(0), "{scores:?}");
+    desk.prints(&format!("{distil} --threads 1 -o again.chip"));
+    assert!(desk.read("taught.chip") == desk.read("again.chip"));
+    assert!(desk.read("taught.chip") != desk.read("put.chip"));
     desk.refuses("tune-calibrate-with-rate", "tune mcnn.chip --data digits --calibrate --rate 1");
     let image = vec![0f32; 2 * 28 * 28];
     let mut npy = Vec::new();

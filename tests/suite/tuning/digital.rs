@@ -3,14 +3,22 @@
 
 use ohmc::chip::Conditions;
 use ohmc::compiler::CompileOptions;
+use ohmc::frontend::Model;
 use ohmc::mapping::UnrollOptions;
 use ohmc::mapping::unroll::Choice;
+use ohmc::quantize::{QuantizeOptions, WeightRule};
 use ohmc::runtime::{FloatModel, Runs};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::tensor::Tensor;
-use ohmc::tuning::{Backward, Layers, Matching, TuneOptions, Tuner, Update, calibrate};
+use ohmc::tuning::{
+    Backward, Distillation, Distilled, Layers, Matching, Samples, TuneOptions, Tuner, Update,
+    calibrate, distil,
+};
+use rayon::ThreadPoolBuilder;
 
 use super::{Bench, EXACT, network, product};
+use crate::onnx::{Conv, Onnx, batched};
+use crate::pipeline;
 
 /// How far gradients of biases are from what the loss changes by when these are
 /// moved, and how large they are, root mean squares over all layers' columns.
@@ -135,6 +143,69 @@ fn gains_and_offsets_are_found_without_labels() {
         let found = far(&outputs(&repaired));
         assert!(found < 1.5 * good, "{matching:?}: {found}, {bad} before, {good} at best");
     }
+}
+
+/// Seven convolutions one after the other and a product: errors add up.
+fn chain() -> Model {
+    let mut model = Onnx::new(11).input("x", &batched(None, &[2, 8, 8]));
+    let mut last = "x".to_string();
+    for nth in 0..7 {
+        let (conv, relu) = (format!("c{nth}"), format!("r{nth}"));
+        let mut same = Conv::new(if nth == 0 { 2 } else { 8 }, 8, &[3, 3]);
+        same.pads = vec![(1, 1); 2];
+        model = same.add_to(model, &conv, &last);
+        model = model.node("Relu", &[&conv], &relu, vec![]);
+        last = relu;
+    }
+    model = model.node("GlobalAveragePool", &[&last], "g", vec![]);
+    model = model.integers("flat", &[2], &[0, -1]).node("Reshape", &["g", "flat"], "v", vec![]);
+    model = model.weights("w", &[8, 4]).node("MatMul", &["v", "w"], "fc", vec![]);
+    pipeline::read(model.output("fc").bytes()).unwrap()
+}
+
+/// Where layers of three levels follow one another, scores teach more than the
+/// moments of each, also on inputs that nothing was taught on.
+#[test]
+fn scores_teach_gains_and_offsets() {
+    let coarse = ["cell.levels=3", "cell.verify_tolerance_us=1", "cell.read_noise_fraction=0"];
+    let quantize = QuantizeOptions { weights: WeightRule::Plain, ..Default::default() };
+    let options = CompileOptions { quantize, ..Default::default() };
+    let bench = Bench::with(chain(), "yao2020-macro", &coarse, 200, &options);
+    let chip = bench.programmed.chip(&bench.plan, &bench.target, &Conditions::at_once(0));
+    let parts = |from: usize, to: usize| -> Vec<Tensor> {
+        bench.samples.inputs().iter().map(|tensor| pipeline::rows(tensor, from..to)).collect()
+    };
+    let taught = Samples::new(parts(0, 100), Vec::new()).unwrap();
+    let far = |plan: &ExecutionPlan| -> f64 {
+        let inputs = parts(100, 200);
+        let executor = ohmc::Executor::new(plan, &bench.model, &chip).unwrap();
+        let found = executor.run(&inputs, 1 << 32).unwrap();
+        let wanted = FloatModel::new(&bench.model).unwrap().run(&inputs, 0).unwrap();
+        let pairs = found[0].as_f32().unwrap().iter().zip(wanted[0].as_f32().unwrap());
+        pairs.map(|(a, b)| f64::from((a - b) * (a - b))).sum()
+    };
+    let how = Distillation { n_batch: 20, epochs: 8, rate: 0.02, seed: 1 };
+    let with_threads = |n: usize| -> (ExecutionPlan, Distilled) {
+        let pool = ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+        let mut plan = bench.plan.clone();
+        let mut n_steps = 0;
+        let done = || n_steps += 1;
+        let distilled =
+            pool.install(|| distil(&mut plan, &bench.model, &chip, &taught, how, done)).unwrap();
+        assert_eq!(n_steps, how.n_steps(&taught));
+        (plan, distilled)
+    };
+    let (plan, Distilled { corrected, epochs, after }) = with_threads(1);
+    assert_eq!((corrected.len(), epochs.len(), after.n), (8, 8, 100));
+    let mut calibrated = bench.plan.clone();
+    calibrate(&mut calibrated, &bench.model, &chip, &taught, Matching::Moments).unwrap();
+    let (by_moments, by_scores) = (far(&calibrated), far(&plan));
+    assert!(after.relative_error() < 0.8 * epochs[0].relative_error(), "{epochs:?} {after:?}");
+    assert!(by_scores < 0.9 * by_moments, "{by_scores} {by_moments}");
+    // Registers alone have changed, the same on any number of threads.
+    let (again, _) = with_threads(3);
+    assert_eq!(plan.layers, again.layers);
+    assert_eq!(plan.targets, bench.plan.targets);
 }
 
 /// Waves that make several positions reach past the border of the image where
