@@ -148,11 +148,7 @@ mod tests {
         chip_with(name, &[], of)
     }
 
-    fn chip_with(
-        name: &str,
-        changes: &[&str],
-        of: impl Fn(&Target) -> f64,
-    ) -> (f64, f64, f64) {
+    fn chip_with(name: &str, changes: &[&str], of: impl Fn(&Target) -> f64) -> (f64, f64, f64) {
         let changes: Vec<Override> = changes.iter().map(|c| Override::parse(c).unwrap()).collect();
         let target = Target::from_yaml(builtin(name).unwrap(), name, &changes).unwrap();
         let n_pes = f64::from(target.chip.n_pes().unwrap());
