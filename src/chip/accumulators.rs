@@ -41,6 +41,16 @@ impl Accumulator {
         target: &Target,
         seed: u64,
     ) -> BTreeMap<PeId, Self> {
+        Self::of_lines(plan, target, seed, plan.pe.outputs)
+    }
+
+    /// The same of PEs that have so many lines with accumulators.
+    pub(super) fn of_lines(
+        plan: &ExecutionPlan,
+        target: &Target,
+        seed: u64,
+        n_lines: u32,
+    ) -> BTreeMap<PeId, Self> {
         let errors = target.readout.accumulation;
         if plan.conversion != Conversion::Accumulated || errors.is_exact() {
             return BTreeMap::new();
@@ -51,7 +61,7 @@ impl Accumulator {
             let mismatch = |line: usize| {
                 (errors.mismatch_sd_fraction * own.of(line).normal()).clamp(-0.5, 0.5)
             };
-            let mismatches = (0..plan.pe.outputs as usize).map(mismatch).collect();
+            let mismatches = (0..n_lines as usize).map(mismatch).collect();
             (pe, Self { mismatches, errors })
         };
         plan.targets.keys().map(of_pe).collect()

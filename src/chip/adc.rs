@@ -332,18 +332,21 @@ fn see_sums(
     vec![(histogram, 1.0)]
 }
 
-/// The setting for a tile of a chip that vectors of codes drive, plane by plane,
-/// `[vector][line]`.
+/// The setting for a tile of a chip that vectors of codes drive,
+/// `[vector][line]`, for planes or, where these are added up, for their sum.
 pub(super) fn seen_setting(
     (chip, place): (&Chip, &WeightTile),
     target: &Target,
-    (codes, bits): (&[u16], u8),
+    (codes, coding): (&[u16], &InputCoding),
     full_scale: AdcSetting,
 ) -> AdcSetting {
     match TileKernel::finest(chip, place, &full_scale, target.readout.subtract) {
         Some(kernel) => {
             let vectors = codes.chunks_exact(kernel.n_inputs().max(1)).map(<[u16]>::to_vec);
-            let seen = see_planes(&kernel, vectors, bits);
+            let seen = match target.readout.conversion == Conversion::Accumulated {
+                true => see_sums(&kernel, vectors, coding, &[]),
+                false => see_planes(&kernel, vectors, coding.bits),
+            };
             calibrated(&seen, target.readout.adc_range, full_scale)
         }
         None => full_scale,

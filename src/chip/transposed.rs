@@ -13,7 +13,9 @@
 //! lines are driven, then all negative ones, and the two codes are subtracted.
 //! Either way an input line stands where a pair stood: a transposed chip is a
 //! chip, whose lines have changed places, and everything else about it, its
-//! kernel, noise, ranges and conversions, is that of any chip.
+//! kernel, noise, ranges and conversions, is that of any chip. Where charges of
+//! planes are added up, they are on the way back too, by accumulators of the
+//! input lines' own.
 //!
 //! Wires need no second look. A network of resistors is reciprocal: the current
 //! that a volt on one terminal makes on another is that which a volt there
@@ -23,14 +25,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::accumulators::Accumulator;
 use super::adc;
 use super::{Chip, Converter};
 use crate::entity::PeId;
 use crate::mapping::WeightTile;
+use crate::quantize::InputCoding;
 use crate::schedule::{AdcSetting, ExecutionPlan};
-use crate::target::{AdcRange, Pe, Target, Wires};
+use crate::target::{AdcRange, Conversion, Pe, Target, Wires};
 
-/// Distinguishes converters on input lines from those on output lines.
+/// Distinguishes converters and accumulators on input lines from those on output
+/// lines.
 const INPUT_SIDE: u64 = 0x7472_616e_7370;
 
 impl Chip {
@@ -57,6 +62,10 @@ impl Chip {
             // As many, of the same kind.
             false => Converter::of_chip(plan, target, self.seed ^ INPUT_SIDE),
         };
+        let accumulators = match self.accumulators.is_empty() {
+            true => BTreeMap::new(),
+            false => Accumulator::of_lines(plan, target, self.seed ^ INPUT_SIDE, 2 * inputs),
+        };
         Self {
             pe: Pe { inputs: outputs / 2, outputs: 2 * inputs },
             wires: Wires::NONE,
@@ -66,7 +75,7 @@ impl Chip {
             vectors: None,
             cell_error_us: self.cell_error_us,
             read_noise_fraction: self.read_noise_fraction,
-            accumulators: BTreeMap::new(),
+            accumulators,
             seed: self.seed,
         }
     }
@@ -84,18 +93,20 @@ pub fn transposed_tile(tile: &WeightTile) -> WeightTile {
 }
 
 /// Over which range the ADCs of a transposed tile convert: as the target says,
-/// and where it says that data tells, as these codes of `bits` tell,
-/// `[vector][line]`, with so much room beyond.
+/// and where it says that data tells, as these codes tell, `[vector][line]`, with
+/// so much room beyond.
 pub fn transposed_setting(
     (chip, tile): (&Chip, &WeightTile),
     target: &Target,
-    (codes, bits): (&[u16], u8),
+    (codes, coding): (&[u16], &InputCoding),
     room: f64,
 ) -> AdcSetting {
-    let fixed = adc::fixed_setting(tile, target, target.readout.adc_bits, None);
+    let is_summed = target.readout.conversion == Conversion::Accumulated;
+    let sum_of = is_summed.then_some(coding);
+    let fixed = adc::fixed_setting(tile, target, target.readout.adc_bits, sum_of);
     if matches!(target.readout.adc_range, AdcRange::FullScale | AdcRange::OneLevel) {
         return fixed;
     }
-    let setting = adc::seen_setting((chip, tile), target, (codes, bits), fixed);
+    let setting = adc::seen_setting((chip, tile), target, (codes, coding), fixed);
     AdcSetting { step_us: setting.step_us * room, ..setting }
 }

@@ -11,7 +11,7 @@ use super::error::CliError;
 use super::files;
 use super::prepare::{self, Request};
 use super::progress::Progress;
-use super::source::ModelSource;
+use super::source;
 
 /// A model that was mapped.
 #[derive(Debug)]
@@ -43,9 +43,7 @@ impl Request<'_> {
         let target = prepare::target(self.target_name()?, self.compilation)?;
         let mapping = self.mapping_options()?;
         let reading = Progress::start("reading the model", None);
-        let (model, source) = ModelSource::read_first(self.file)?;
-        let decoded = Decoded::new(&model, &file)?;
-        drop((model, source));
+        let decoded = Decoded::new(&source::read(self.file)?, &file)?;
         let model = decoded.model(&self.compilation.frontend())?;
         prepare::warn_of_no_arrays(&model, &file);
         drop(reading);

@@ -145,7 +145,7 @@ fn beside(model: &Path, location: &str) -> PathBuf {
 
 /// The model's file and the weight files that it names, which lie beside it;
 /// one that is missing the front-end will name.
-fn read(path: &Path) -> Result<ModelFiles, CliError> {
+pub fn read(path: &Path) -> Result<ModelFiles, CliError> {
     let onnx = Arc::new(files::read(path, "the model")?);
     let mut external = BTreeMap::new();
     for location in frontend::external_locations(&onnx, &files::name(path))? {

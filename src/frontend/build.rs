@@ -317,6 +317,10 @@ fn not_finite(graph: &LayerGraph) -> Vec<(String, usize, String, f32)> {
     let mut bad = Vec::new();
     for (_, layer, crossbar) in graph.crossbar_layers() {
         let is_bad = |value: &&f32| !value.is_finite();
+        let values = crossbar.weights.in_any_order().iter().chain(&crossbar.bias);
+        if values.fold(true, |all, value| all & value.is_finite()) {
+            continue;
+        }
         let n = crossbar.weights.iter().chain(&crossbar.bias).filter(is_bad).count();
         let (rows, columns) = (crossbar.nest.n_rows(), crossbar.nest.n_columns());
         let weight = crossbar.weights.iter().position(|v| !v.is_finite()).map(|i| {

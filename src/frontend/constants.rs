@@ -7,12 +7,12 @@
 use std::path::{Component, Path};
 
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use tract_onnx::pb::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 
 use super::{FrontendError, ModelFiles};
 
 /// Where protobuf says that a tensor's data lies in another file.
-const EXTERNAL: i32 = 1;
+pub(super) const EXTERNAL: i32 = 1;
 
 /// Brings external data in, and checks sizes.
 pub(super) fn gather(
@@ -64,50 +64,45 @@ fn for_each(
     Ok(())
 }
 
-/// Locations of external data, each once; an error for one outside the model's
-/// folder.
-pub(super) fn locations(proto: &mut ModelProto, file: &str) -> Result<Vec<String>, FrontendError> {
-    let mut locations = std::collections::BTreeSet::new();
-    if let Some(graph) = &mut proto.graph {
-        for_each(graph, &mut |tensor| {
-            if tensor.data_location == Some(EXTERNAL) {
-                locations.insert(location(tensor, file)?);
-            }
-            Ok(())
-        })?;
+/// What a constant says of its data in another file.
+pub(super) struct External<'a> {
+    pub name: &'a str,
+    pub entries: &'a [StringStringEntryProto],
+}
+
+impl External<'_> {
+    fn entry(&self, key: &str) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
     }
-    Ok(locations.into_iter().collect())
-}
 
-fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
-    tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
-}
+    /// Where it lies; an error for a place outside the model's folder.
+    pub(super) fn location(&self, file: &str) -> Result<String, FrontendError> {
+        let location = self.entry("location").unwrap_or_default();
+        let inside = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
+        let reason = match Path::new(location) {
+            path if location.is_empty() || path.file_name().is_none() => "it is not named",
+            path if !path.components().all(inside) => "it points outside the model's folder",
+            _ => return Ok(location.to_string()),
+        };
+        Err(self.wrong(location, reason.to_string(), file))
+    }
 
-fn location(tensor: &TensorProto, file: &str) -> Result<String, FrontendError> {
-    let location = entry(tensor, "location").unwrap_or_default();
-    let inside = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
-    let reason = match Path::new(location) {
-        path if location.is_empty() || path.file_name().is_none() => "it is not named",
-        path if !path.components().all(inside) => "it points outside the model's folder",
-        _ => return Ok(location.to_string()),
-    };
-    Err(external(tensor, location, reason.to_string(), file))
-}
-
-fn external(tensor: &TensorProto, location: &str, reason: String, file: &str) -> FrontendError {
-    FrontendError::External {
-        file: file.to_string(),
-        tensor: tensor.name.clone(),
-        location: location.to_string(),
-        reason,
+    fn wrong(&self, location: &str, reason: String, file: &str) -> FrontendError {
+        FrontendError::External {
+            file: file.to_string(),
+            tensor: self.name.to_string(),
+            location: location.to_string(),
+            reason,
+        }
     }
 }
 
 fn bring_in(tensor: &mut TensorProto, files: &ModelFiles, file: &str) -> Result<(), FrontendError> {
-    let location = location(tensor, file)?;
-    let wrong = |reason: String| external(tensor, &location, reason, file);
+    let given = External { name: &tensor.name, entries: &tensor.external_data };
+    let location = given.location(file)?;
+    let wrong = |reason: String| given.wrong(&location, reason, file);
     let content = files.external.get(&location).ok_or_else(|| wrong("it is missing".into()))?;
-    let number = |key: &str| match entry(tensor, key).map(str::parse::<usize>) {
+    let number = |key: &str| match given.entry(key).map(str::parse::<usize>) {
         None => Ok(None),
         Some(Ok(number)) => Ok(Some(number)),
         Some(Err(_)) => Err(wrong(format!("its {key} is no number"))),

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::ops::cnn::Conv;
+use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::shapes::extent;
-use crate::graph::{AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle};
+use crate::graph::{AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle, Weights};
 
 /// What a node reads, as its recogniser needs it.
 pub(super) struct Operands<'a> {
@@ -85,14 +85,7 @@ pub(super) fn crossbar(
     let before: Vec<usize> = padding.iter().map(|axis| axis.pad_before).collect();
     let after: Vec<usize> = padding.iter().map(|axis| axis.pad_after).collect();
     let description = describe(conv, &before, &after);
-    Ok(CrossbarLayer {
-        description,
-        nest,
-        weights: weights.into(),
-        bias,
-        codes: None,
-        matrix: None,
-    })
+    Ok(CrossbarLayer { description, nest, weights, bias, codes: None, matrix: None })
 }
 
 /// The axes of a tensor in the order of its format.
@@ -116,27 +109,49 @@ fn in_order(
     axes
 }
 
+/// Constants of tract's, where they lie.
+pub(super) struct Held(Arc<Tensor>);
+
+impl Held {
+    /// Numbers that a matrix can be made of; `what` says what they are.
+    pub(super) fn new(values: Arc<Tensor>, what: &'static str) -> Result<Self, Obstacle> {
+        let are_real = values.try_as_plain_ram().is_ok_and(|view| view.as_slice::<f32>().is_ok());
+        if are_real { Ok(Self(values)) } else { Err(Obstacle::NotReal(what)) }
+    }
+}
+
+impl AsRef<[f32]> for Held {
+    fn as_ref(&self) -> &[f32] {
+        self.0.as_plain_ram().and_then(|view| view.as_slice().ok()).unwrap_or_default()
+    }
+}
+
 /// `[group][channel, ky, kx][output]` from the kernel in tract's layout.
-fn kernel_matrix(conv: &Conv, kernel: &Tensor, nest: &LoopNest) -> Result<Vec<f32>, Obstacle> {
-    let kernel = conv
-        .kernel_fmt
-        .kernel_as_group_o_i_hw(kernel, conv.group)
-        .map_err(|e| Obstacle::Shape(format!("its kernel cannot be laid out: {e}")))?;
-    let view = kernel.try_as_plain_ram().map_err(|_| Obstacle::NotReal("kernel"))?;
-    let values = view.as_slice::<f32>().map_err(|_| Obstacle::NotReal("kernel"))?;
-    let (n_rows, n_columns) = (nest.n_rows(), nest.n_columns());
-    let mut matrix = vec![0.0; values.len()];
+fn kernel_matrix(conv: &Conv, kernel: &Arc<Tensor>, nest: &LoopNest) -> Result<Weights, Obstacle> {
+    let kernel = match conv.kernel_fmt {
+        // In memory the same as with groups apart.
+        KernelFormat::OIHW => kernel.clone(),
+        format => Arc::new(
+            format
+                .kernel_as_group_o_i_hw(kernel, conv.group)
+                .map_err(|e| Obstacle::Shape(format!("its kernel cannot be laid out: {e}")))?,
+        ),
+    };
+    let (n_rows, n_columns) = (nest.n_rows().max(1), nest.n_columns().max(1));
     // The kernel is [group][column][row]; cells are [group][row][column].
-    for (block, kernel) in
-        matrix.chunks_exact_mut(n_rows * n_columns).zip(values.chunks_exact(n_rows * n_columns))
-    {
-        for (column, rows) in kernel.chunks_exact(n_rows).enumerate() {
-            for (row, &value) in rows.iter().enumerate() {
-                block[row * n_columns + column] = value;
+    let arrange = move |values: &[f32]| {
+        let mut matrix = vec![0.0; values.len()];
+        let blocks = matrix.chunks_exact_mut(n_rows * n_columns);
+        for (block, kernel) in blocks.zip(values.chunks_exact(n_rows * n_columns)) {
+            for (column, rows) in kernel.chunks_exact(n_rows).enumerate() {
+                for (row, &value) in rows.iter().enumerate() {
+                    block[row * n_columns + column] = value;
+                }
             }
         }
-    }
-    Ok(matrix)
+        matrix
+    };
+    Ok(Weights::arranged(Held::new(kernel, "kernel")?, arrange))
 }
 
 /// One bias per output, from nothing, a scalar or a vector.

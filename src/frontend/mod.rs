@@ -22,6 +22,7 @@ mod guard;
 mod integers;
 mod loops;
 mod names;
+mod outline;
 mod product;
 mod reach;
 mod read;
@@ -37,6 +38,7 @@ pub(crate) use shapes::BATCH;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use prost::bytes::Bytes;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
@@ -55,6 +57,20 @@ pub struct ModelFiles {
     pub onnx: Arc<Vec<u8>>,
     /// Contents of external weight files, by the location the model gives.
     pub external: BTreeMap<String, Arc<Vec<u8>>>,
+}
+
+impl ModelFiles {
+    /// The `.onnx` file in the form of which protobuf copies every constant only
+    /// once.
+    fn onnx(&self) -> Bytes {
+        struct Content(Arc<Vec<u8>>);
+        impl AsRef<[u8]> for Content {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Bytes::from_owner(Content(self.onnx.clone()))
+    }
 }
 
 /// What the caller may fix about a model.

@@ -16,7 +16,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::Axis;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
-use super::convolution::Operands;
+use super::convolution::{Held, Operands};
 use super::shapes::extent;
 use crate::graph::{
     AxisIndex, CrossbarLayer, Extent, LoopNest, LoopRef, Obstacle, ProductAxes, Weights, unflatten,
@@ -154,8 +154,7 @@ fn matrix(
     loops: &[Option<LoopRef>],
     nest: &LoopNest,
 ) -> Result<Weights, Obstacle> {
-    let view = weights.try_as_plain_ram().map_err(|_| Obstacle::NotReal("matrix"))?;
-    let values = view.as_slice::<f32>().map_err(|_| Obstacle::NotReal("matrix"))?;
+    let held = Held::new(weights.clone(), "matrix")?;
     // Elements between neighbours along each axis of the weights.
     let mut strides = vec![1usize; weights.rank()];
     for axis in (1..weights.rank()).rev() {
@@ -186,22 +185,16 @@ fn matrix(
         && in_steps_of(columns.len(), &rows)
         && in_steps_of(rows.len() * columns.len(), &groups)
     {
-        return Ok(Weights::shared(InPlace(weights.clone())));
+        return Ok(Weights::shared(held));
     }
-    let mut matrix = Vec::with_capacity(values.len());
-    for group in &groups {
-        for row in &rows {
-            matrix.extend(columns.iter().map(|column| values[group + row + column]));
+    let arrange = move |values: &[f32]| {
+        let mut matrix = Vec::with_capacity(values.len());
+        for group in &groups {
+            for row in &rows {
+                matrix.extend(columns.iter().map(|column| values[group + row + column]));
+            }
         }
-    }
-    Ok(matrix.into())
-}
-
-/// A matrix that lies in memory as it is wanted.
-struct InPlace(Arc<Tensor>);
-
-impl AsRef<[f32]> for InPlace {
-    fn as_ref(&self) -> &[f32] {
-        self.0.as_plain_ram().and_then(|view| view.as_slice().ok()).unwrap_or_default()
-    }
+        matrix
+    };
+    Ok(Weights::arranged(held, arrange))
 }

@@ -1,12 +1,14 @@
 //! From bytes to tract's typed, decluttered graph.
 
 use prost::Message;
+use prost::bytes::Bytes;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceModel};
 use tract_onnx::tract_hir::infer::{GenericFactoid, ShapeFactoid};
 use tract_onnx::tract_hir::internal::{DimLike, bail};
 
+use super::outline::Outline;
 use super::shapes::{BATCH, shape_text};
 use super::{
     Axis, FrontendError, FrontendOptions, ModelFiles, constants, deconvolution, guarded, integers,
@@ -15,7 +17,7 @@ use super::{
 
 /// Decodes the protobuf and refuses what cannot be a model.
 pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, FrontendError> {
-    let mut proto = decode(&files.onnx, file)?;
+    let mut proto = decode(files.onnx(), file)?;
     let known = onnx().op_register;
     let mut unknown = Vec::new();
     if let Some(graph) = &proto.graph {
@@ -34,12 +36,10 @@ pub(super) fn parse(files: &ModelFiles, file: &str) -> Result<pb::ModelProto, Fr
     Ok(proto)
 }
 
-pub(super) fn decode(onnx: &[u8], file: &str) -> Result<pb::ModelProto, FrontendError> {
-    let not_onnx = |reason: String| FrontendError::NotOnnx {
-        file: file.to_string(),
-        n_bytes: onnx.len(),
-        reason,
-    };
+pub(super) fn decode(onnx: Bytes, file: &str) -> Result<pb::ModelProto, FrontendError> {
+    let n_bytes = onnx.len();
+    let not_onnx =
+        |reason: String| FrontendError::NotOnnx { file: file.to_string(), n_bytes, reason };
     let proto = pb::ModelProto::decode(onnx).map_err(|e| not_onnx(e.to_string()))?;
     match &proto.graph {
         Some(graph) if !graph.output.is_empty() => Ok(proto),
@@ -77,7 +77,11 @@ pub(super) fn node_name(node: &pb::NodeProto) -> String {
 }
 
 pub(super) fn external_locations(onnx: &[u8], file: &str) -> Result<Vec<String>, FrontendError> {
-    constants::locations(&mut decode(onnx, file)?, file)
+    match Outline::decode(onnx) {
+        Ok(outline) => outline.locations(file),
+        // What is wrong with it is better said of all of it.
+        Err(_) => decode(Bytes::copy_from_slice(onnx), file).map(|_| Vec::new()),
+    }
 }
 
 /// Types and declutters; says whether the batch axis stayed open. The data of

@@ -34,7 +34,7 @@ pub struct Redrawn {
 ///
 /// It is no model, or has no weights that could be drawn.
 pub fn redraw(files: &ModelFiles, seed: u64, file: &str) -> Result<Redrawn, FrontendError> {
-    let mut proto = read::decode(&files.onnx, file)?;
+    let mut proto = read::decode(files.onnx(), file)?;
     constants::gather(&mut proto, files, file)?;
     let mut n_weights = 0;
     if let Some(graph) = &mut proto.graph {

@@ -165,7 +165,7 @@ fn crossbar_faults(graph: &LayerGraph, layer: &Layer, crossbar: &CrossbarLayer) 
         ));
     }
     let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
-    if !finite(&crossbar.weights) || !finite(&crossbar.bias) {
+    if !finite(crossbar.weights.in_any_order()) || !finite(&crossbar.bias) {
         faults.push("weights or biases are not finite".to_string());
     }
     faults

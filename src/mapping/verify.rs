@@ -150,8 +150,9 @@ pub(crate) fn overlap(a: &WeightTile, b: &WeightTile) -> bool {
 /// Weights that two tiles of one slice of a matrix have in common, counted per pair of
 /// tiles.
 pub(crate) fn shared_weights(tiles: &[&WeightTile]) -> u64 {
-    // Sorted by group and row, a tile can only meet those that start before
-    // it ends.
+    // Sorted by group and row, a tile can only meet those that start before it
+    // ends: of its own first group those of its rows, then those of groups to
+    // come.
     let mut sorted = tiles.to_vec();
     sorted.sort_by_key(|tile| (tile.groups.start, tile.rows.start, tile.columns.start));
     let common = |a: &std::ops::Range<u32>, b: &std::ops::Range<u32>| {
@@ -159,8 +160,11 @@ pub(crate) fn shared_weights(tiles: &[&WeightTile]) -> u64 {
     };
     let mut shared = 0;
     for (index, a) in sorted.iter().enumerate() {
-        let near = sorted[index + 1..].iter().take_while(|b| b.groups.start < a.groups.end);
-        for b in near {
+        let rest = &sorted[index + 1..];
+        let n_own = rest.partition_point(|b| b.groups.start == a.groups.start);
+        let (own, later) = rest.split_at(n_own);
+        let own = own.iter().take_while(|b| b.rows.start < a.rows.end);
+        for b in own.chain(later.iter().take_while(|b| b.groups.start < a.groups.end)) {
             shared += common(&a.groups, &b.groups)
                 * common(&a.rows, &b.rows)
                 * common(&a.columns, &b.columns);

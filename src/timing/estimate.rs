@@ -22,7 +22,7 @@ use super::network::{
     CrossbarWork, Drive, Network, Node, NodeWork, extent, needed, needed_by, output_axis,
 };
 use super::resource::Resource;
-use crate::entity::TensorId;
+use crate::entity::{PeId, TensorId};
 use crate::graph::LayerKind;
 use crate::mapping::Positions;
 
@@ -68,29 +68,84 @@ impl Ready {
     }
 }
 
+/// Work by resource: a candidate of a search has tens of thousands of entries, so
+/// that they are looked up by kind and number.
+#[derive(Default)]
+struct Busy {
+    by_kind: [Vec<u64>; Resource::N_KINDS],
+    /// Resources that may have work.
+    touched: Vec<Resource>,
+}
+
+impl Busy {
+    fn add(&mut self, resource: Resource, ps: u64) {
+        if ps == 0 {
+            return;
+        }
+        let own = &mut self.by_kind[resource.kind_index()];
+        let nth = resource.number() as usize;
+        if own.len() <= nth {
+            own.resize(nth + 1, 0);
+        }
+        if own[nth] == 0 {
+            self.touched.push(resource);
+        }
+        own[nth] += ps;
+    }
+
+    fn of(&self, resource: Resource) -> u64 {
+        let own = &self.by_kind[resource.kind_index()];
+        own.get(resource.number() as usize).copied().unwrap_or(0)
+    }
+
+    /// The most work of one of the kind of a resource.
+    fn longest(&self, of_kind: Resource) -> u64 {
+        let kind = of_kind.kind_index();
+        let own = self.touched.iter().filter(|resource| resource.kind_index() == kind);
+        own.map(|resource| self.of(*resource)).max().unwrap_or(0)
+    }
+
+    /// The work of all of the kind of a resource.
+    fn sum(&self, of_kind: Resource) -> u64 {
+        self.by_kind[of_kind.kind_index()].iter().copied().fold(0, u64::saturating_add)
+    }
+
+    /// The busiest, the first of several.
+    fn most(&self) -> Option<(Resource, u64)> {
+        let all = self.touched.iter().map(|resource| (*resource, self.of(*resource)));
+        all.max_by_key(|&(resource, ps)| (ps, std::cmp::Reverse(resource)))
+    }
+
+    /// Adds all of it to another, and is empty after it.
+    fn move_to(&mut self, other: &mut Self) {
+        for resource in std::mem::take(&mut self.touched) {
+            let own = &mut self.by_kind[resource.kind_index()][resource.number() as usize];
+            other.add(resource, std::mem::take(own));
+        }
+    }
+}
+
 /// Estimates a network.
 pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
     let mut ready: BTreeMap<TensorId, Ready> = BTreeMap::new();
-    let mut busy: BTreeMap<Resource, u64> = BTreeMap::new();
+    let mut busy = Busy::default();
+    let mut own = Busy::default();
     let mut latency_ps = 0;
     for node in &network.nodes {
         let done = match &node.work {
-            NodeWork::Crossbar(work) => crossbar(clock, node, work, &ready, &mut busy),
+            NodeWork::Crossbar(work) => crossbar(clock, node, work, &ready, (&mut own, &mut busy)),
             NodeWork::Digital { n_operations } => {
                 let own_ps = clock.digital_ps(*n_operations).unwrap_or(0);
-                *busy.entry(Resource::Digital).or_default() += own_ps;
+                busy.add(Resource::Digital, own_ps);
                 digital(network, node, own_ps, &ready)
             }
         };
         latency_ps = latency_ps.max(done.last_ps);
         ready.extend(node.outputs.iter().map(|&tensor| (tensor, done)));
     }
-    let most =
-        busy.iter().filter(|(_, ps)| **ps > 0).max_by_key(|(r, ps)| (**ps, std::cmp::Reverse(**r)));
-    let interval_ps = most.map_or(0, |(_, &ps)| ps);
-    let bottleneck = most.map(|(&resource, _)| resource);
-    let of_pes = busy.iter().filter(|(resource, _)| matches!(resource, Resource::Pe(_)));
-    let of_cores = busy.iter().filter(|(resource, _)| matches!(resource, Resource::Issue(_)));
+    let most = busy.most();
+    let interval_ps = most.map_or(0, |(_, ps)| ps);
+    let bottleneck = most.map(|(resource, _)| resource);
     let drives = network.nodes.iter().flat_map(|node| match &node.work {
         NodeWork::Crossbar(work) => &work.drives[..],
         NodeWork::Digital { .. } => &[],
@@ -99,8 +154,8 @@ pub(crate) fn estimate(network: &Network<'_>, clock: &Clock) -> Estimate {
         latency_ps: latency_ps.max(interval_ps),
         interval_ps,
         bottleneck,
-        driven_ps: of_pes.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
-        issue_ps: of_cores.map(|(_, &ps)| ps).fold(0, u64::saturating_add),
+        driven_ps: busy.sum(Resource::Pe(PeId(0))),
+        issue_ps: busy.sum(Resource::Issue(0)),
         pe_cycles: drives.clone().map(|d| d.busy_ps(d.positions.n().into(), 1)).sum(),
         conversions: drives.map(|d| d.conversions(d.positions.n().into())).sum(),
     }
@@ -121,7 +176,7 @@ fn crossbar(
     node: &Node,
     work: &CrossbarWork,
     ready: &BTreeMap<TensorId, Ready>,
-    busy: &mut BTreeMap<Resource, u64>,
+    (own, busy): (&mut Busy, &mut Busy),
 ) -> Ready {
     let nest = &work.nest;
     let n_rows = work.rows.map_or(1, |(_, extent)| extent).max(1);
@@ -129,33 +184,29 @@ fn crossbar(
     let needs = |row: u64| {
         move |axis: usize| needed(nest, work.rows.map(|(rows, _)| rows), axis, &(row..row + 1))
     };
-    let mut own: BTreeMap<Resource, u64> = BTreeMap::new();
     for drive in &work.drives {
-        for (resource, ps) in times(clock, drive, work, drive.positions.n().into()) {
-            *own.entry(resource).or_default() += ps;
-        }
+        let n_positions = drive.positions.n().into();
+        times(clock, drive, work, n_positions, |resource, ps| own.add(resource, ps));
     }
     let digital_ps = clock.digital_ps(work.n_values).unwrap_or(0)
         + clock.digital_ps(Clock::sum_operations(work, work.n_positions)).unwrap_or(0);
     let results = work.n_positions * work.n_columns * u64::from(work.bits);
-    *own.entry(Resource::Digital).or_default() += digital_ps;
+    own.add(Resource::Digital, digital_ps);
     let buffered = results.saturating_add(work.fetched_bits.unwrap_or(0));
-    *own.entry(Resource::Buffer).or_default() += clock.buffer_ps(buffered).unwrap_or(0);
+    own.add(Resource::Buffer, clock.buffer_ps(buffered).unwrap_or(0));
     // A row passes its stages one after the other; the slowest sets the pace.
-    let longest = |part: IsPart| {
-        let of = own.iter().filter(|(resource, _)| part(resource)).map(|(_, &ps)| ps);
-        of.max().unwrap_or(0)
-    };
-    let stages: [(IsPart, Of); 7] = [
-        (|r| matches!(r, Resource::Pe(_) | Resource::Adcs(_)), Of::Replicas),
-        (|r| matches!(r, Resource::Issue(_)), Of::Replicas),
-        (|r| matches!(r, Resource::ShiftAndAdd(_)), Of::Replicas),
-        (|r| matches!(r, Resource::Link(_)), Of::Replicas),
-        (|r| matches!(r, Resource::ChipLink(_)), Of::All),
-        (|r| matches!(r, Resource::Buffer), Of::All),
-        (|r| matches!(r, Resource::Digital), Of::All),
+    let stages = [
+        (own.longest(Resource::Pe(PeId(0))).max(own.longest(Resource::Adcs(0))), Of::Replicas),
+        (own.longest(Resource::Issue(0)), Of::Replicas),
+        (own.longest(Resource::ShiftAndAdd(PeId(0))), Of::Replicas),
+        (own.longest(Resource::Link(PeId(0))), Of::Replicas),
+        (own.longest(Resource::ChipLink(0)), Of::All),
+        (own.longest(Resource::Buffer), Of::All),
+        (own.longest(Resource::Digital), Of::All),
     ];
     let mut shares: Vec<Positions> = work.drives.iter().map(|drive| drive.positions).collect();
+    // Tiles of a replica stand together.
+    shares.dedup();
     shares.sort_unstable();
     shares.dedup();
     // Replicas have fewer rows each, which take as long; or a part of every
@@ -173,8 +224,7 @@ fn crossbar(
         Of::Replicas => rows_each.max(1),
         Of::All => rows_of_all.max(1),
     });
-    let times_ps = stages.map(|(part, _)| longest(part));
-    let times = || times_ps.iter().zip(turns);
+    let times = || stages.iter().map(|(ps, _)| ps).zip(turns);
     let row_ps: u64 = times().map(|(ps, turns)| ps / turns).sum();
     let others_ps = times().map(|(ps, turns)| ps - ps / turns).max().unwrap_or(0);
     let begins =
@@ -182,9 +232,7 @@ fn crossbar(
     let first_ps = shares.iter().map(begins).min().unwrap_or(0) + row_ps;
     let worked_off = shares.iter().map(begins).max().unwrap_or(0) + others_ps + row_ps;
     let after_last = inputs_at(node, ready, needs(n_rows - 1)) + row_ps;
-    for (resource, ps) in own {
-        *busy.entry(resource).or_default() += ps;
-    }
+    own.move_to(busy);
     let axis = work.rows.and_then(|(rows, n)| {
         let (axis, length) = output_axis(nest, rows)?;
         Some((axis, n * length))
@@ -192,9 +240,6 @@ fn crossbar(
     let last_ps = worked_off.max(after_last).max(first_ps);
     Ready { first_ps, last_ps, axis }
 }
-
-/// Whether a resource is of this kind.
-type IsPart = fn(&Resource) -> bool;
 
 /// Whose a part of the chip is: of some replicas, or of all.
 #[derive(Clone, Copy)]
@@ -209,27 +254,28 @@ fn times(
     drive: &Drive,
     work: &CrossbarWork,
     n_positions: u64,
-) -> impl Iterator<Item = (Resource, u64)> {
+    mut take: impl FnMut(Resource, u64),
+) {
     let codes = Clock::code_bits(drive, work.bits, n_positions);
     let sums = clock.sum_bits(drive, n_positions);
     let driven = clock.drive_ps(drive, n_positions);
     let link = clock.link_ps(codes).unwrap_or(0) + clock.link_ps(sums).unwrap_or(0);
     let set = clock.rates.pes_per_adc_set;
-    let mut times = vec![
-        (Resource::Pe(drive.pe), driven),
-        (Resource::ShiftAndAdd(drive.pe), clock.shift_and_add_ps(drive, n_positions).unwrap_or(0)),
-        (clock.link_of(drive.pe), link),
-        (
-            Resource::Buffer,
-            clock.buffer_ps(clock.fetched_bits(drive, work, n_positions)).unwrap_or(0),
-        ),
-    ];
-    times.extend(clock.chip_link(drive.pe, codes + sums));
-    times.extend(clock.issue(drive, n_positions));
-    if set > 1 {
-        times.push((Resource::Adcs(drive.pe.0 / set), driven));
+    take(Resource::Pe(drive.pe), driven);
+    let added = clock.shift_and_add_ps(drive, n_positions).unwrap_or(0);
+    take(Resource::ShiftAndAdd(drive.pe), added);
+    take(clock.link_of(drive.pe), link);
+    let fetched = clock.fetched_bits(drive, work, n_positions);
+    take(Resource::Buffer, clock.buffer_ps(fetched).unwrap_or(0));
+    for (resource, ps) in [clock.chip_link(drive.pe, codes + sums), clock.issue(drive, n_positions)]
+        .into_iter()
+        .flatten()
+    {
+        take(resource, ps);
     }
-    times.into_iter()
+    if set > 1 {
+        take(Resource::Adcs(drive.pe.0 / set), driven);
+    }
 }
 
 fn digital(

@@ -43,21 +43,48 @@ pub(super) enum Task {
     Digital,
 }
 
-/// One job.
+/// One job. A simulation looks at a million of these in no order, so that they
+/// are small; what else is known of a job is its [`Origin`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job {
-    /// Index of its resource; `None` for what takes no time.
-    pub resource: Option<u32>,
-    /// A PE that is held too: that of waves that wait for shared ADCs.
-    pub also: Option<u32>,
-    pub duration_ps: u64,
-    pub task: Task,
+    /// Index of its resource, or `NONE`.
+    resource: u32,
+    /// Index of its duration.
+    pub duration: u32,
+    /// Index among those that wait for several, or `NONE`.
+    counter: u32,
+    /// The job that waits for it; `NONE`, or `LIST` and the index of a list of
+    /// several.
+    next: u32,
+}
+
+/// What a job is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
     /// Index of its node.
     pub node: u32,
     /// Number of its row.
     pub row: u32,
-    /// Jobs that it waits for.
-    pub n_before: u32,
+    pub task: Task,
+}
+
+/// No index.
+const NONE: u32 = u32::MAX;
+
+/// Added to the index of a list; there are far fewer jobs than this.
+const LIST: u32 = 1 << 31;
+
+impl Job {
+    /// Index of its resource; `None` for what takes no time.
+    pub(super) fn resource(&self) -> Option<u32> {
+        (self.resource != NONE).then_some(self.resource)
+    }
+
+    /// Its place in [`Jobs::n_before`]; `None` where it waits for no more than
+    /// one job.
+    pub(super) fn counter(&self) -> Option<usize> {
+        (self.counter != NONE).then_some(self.counter as usize)
+    }
 }
 
 /// All jobs of one input, an order in which they can be done.
@@ -65,14 +92,26 @@ pub(super) struct Job {
 pub(super) struct Jobs {
     pub resources: Vec<Resource>,
     pub jobs: Vec<Job>,
+    /// Of each job.
+    pub origins: Vec<Origin>,
+    /// How long jobs take: every duration once.
+    pub durations_ps: Vec<u64>,
+    /// Jobs that each of those waits for that wait for several.
+    pub n_before: Vec<u32>,
+    /// Jobs that wait for none.
+    pub first: Vec<u32>,
     /// Time of multiplexers by resource index of their PE: part of the PE's.
     pub switching: BTreeMap<PeId, u64>,
     /// Rows handed on at a time.
     pub rows_at_once: u64,
     /// Jobs that drive tiles: the step of waves, and which of its rows.
     pub waves: Vec<(u32, StepId, Range<usize>)>,
-    first_successor: Vec<u32>,
-    successors: Vec<u32>,
+    /// By job the PE that is held too, that of waves that wait for shared ADCs;
+    /// empty where PEs have their own.
+    also: Vec<u32>,
+    /// Where each list of jobs that wait for the same one ends.
+    list_ends: Vec<u32>,
+    lists: Vec<u32>,
 }
 
 impl Jobs {
@@ -86,12 +125,17 @@ impl Jobs {
             clock,
             rows_at_once,
             jobs: Vec::new(),
+            origins: Vec::new(),
             edges: Vec::new(),
             resources: BTreeMap::new(),
             order: Vec::new(),
             tensors: BTreeMap::new(),
             switching: BTreeMap::new(),
             waves: Vec::new(),
+            durations: BTreeMap::new(),
+            n_before: Vec::new(),
+            first: Vec::new(),
+            also: Vec::new(),
         };
         for (index, node) in network.nodes.iter().enumerate() {
             builder.node(index as u32, node);
@@ -101,9 +145,26 @@ impl Jobs {
 
     /// Jobs that wait for this one.
     pub(super) fn after(&self, job: u32) -> &[u32] {
-        let job = job as usize;
-        let (from, to) = (self.first_successor[job], self.first_successor[job + 1]);
-        &self.successors[from as usize..to as usize]
+        let next = &self.jobs[job as usize].next;
+        match *next {
+            NONE => &[],
+            list if list >= LIST => {
+                let list = (list - LIST) as usize;
+                let start = list.checked_sub(1).map_or(0, |before| self.list_ends[before]);
+                &self.lists[start as usize..self.list_ends[list] as usize]
+            }
+            _ => std::slice::from_ref(next),
+        }
+    }
+
+    /// How long a job takes.
+    pub(super) fn duration_ps(&self, job: u32) -> u64 {
+        self.durations_ps[self.jobs[job as usize].duration as usize]
+    }
+
+    /// Index of a PE that a job holds beside its resource.
+    pub(super) fn also(&self, job: u32) -> Option<u32> {
+        self.also.get(job as usize).copied().filter(|also| *also != NONE)
     }
 }
 
@@ -154,6 +215,7 @@ struct Builder<'a> {
     clock: &'a Clock,
     rows_at_once: u64,
     jobs: Vec<Job>,
+    origins: Vec<Origin>,
     /// From, to.
     edges: Vec<(u32, u32)>,
     resources: BTreeMap<Resource, u32>,
@@ -161,6 +223,11 @@ struct Builder<'a> {
     tensors: BTreeMap<TensorId, Rows>,
     switching: BTreeMap<PeId, u64>,
     waves: Vec<(u32, StepId, Range<usize>)>,
+    /// Index of every duration.
+    durations: BTreeMap<u64, u32>,
+    n_before: Vec<u32>,
+    first: Vec<u32>,
+    also: Vec<u32>,
 }
 
 impl Builder<'_> {
@@ -272,7 +339,10 @@ impl Builder<'_> {
             set => (self.resource(Resource::Adcs(pe.0 / set)), Some(own)),
         };
         let driven = self.push(Some(resource), clock.drive_ps(drive, n), Task::Waves, at, &[sent]);
-        self.jobs[driven as usize].also = also;
+        if let Some(also) = also {
+            self.also.resize(driven as usize, NONE);
+            self.also.push(also);
+        }
         if let Some(step) = drive.step {
             let first = u64::from(at.1) * self.rows_at_once;
             let rows = first as usize..(first + self.rows_at_once) as usize;
@@ -389,7 +459,7 @@ impl Builder<'_> {
         if let Some(job) = rows.whole {
             return job;
         }
-        let first = self.jobs[rows.jobs.start as usize];
+        let first = self.origins[rows.jobs.start as usize];
         let all: Vec<u32> = rows.jobs.clone().collect();
         let job = self.push(None, 0, Task::Wait, (first.node, first.row), &all);
         if let Some(rows) = self.tensors.get_mut(&tensor) {
@@ -453,35 +523,68 @@ impl Builder<'_> {
     ) -> u32 {
         let id = self.jobs.len() as u32;
         self.edges.extend(before.iter().map(|&job| (job, id)));
-        let n_before = before.len() as u32;
-        self.jobs.push(Job { resource, also: None, duration_ps, task, node, row, n_before });
+        let counter = match before.len() {
+            0 => {
+                self.first.push(id);
+                NONE
+            }
+            1 => NONE,
+            n => {
+                self.n_before.push(n as u32);
+                self.n_before.len() as u32 - 1
+            }
+        };
+        let next = self.durations.len() as u32;
+        let duration = *self.durations.entry(duration_ps).or_insert(next);
+        let resource = resource.unwrap_or(NONE);
+        self.jobs.push(Job { resource, duration, counter, next: NONE });
+        self.origins.push(Origin { node, row, task });
         id
     }
 
-    fn finish(self) -> Jobs {
-        let n = self.jobs.len();
-        let mut first_successor = vec![0u32; n + 1];
-        for &(from, _) in &self.edges {
-            first_successor[from as usize + 1] += 1;
-        }
-        for index in 0..n {
-            first_successor[index + 1] += first_successor[index];
-        }
-        let mut next = first_successor.clone();
-        let mut successors = vec![0u32; self.edges.len()];
+    fn finish(mut self) -> Jobs {
+        // Edges come by the job that they lead to; lists keep that order.
+        let mut n_after = vec![0u32; self.jobs.len()];
         for &(from, to) in &self.edges {
-            let place = &mut next[from as usize];
-            successors[*place as usize] = to;
-            *place += 1;
+            n_after[from as usize] += 1;
+            self.jobs[from as usize].next = to;
+        }
+        let (mut list_ends, mut n_listed) = (Vec::new(), 0);
+        // From here on where the next of a list goes.
+        let mut place = n_after;
+        for (job, n) in self.jobs.iter_mut().zip(&mut place) {
+            let n_own = std::mem::replace(n, n_listed);
+            if n_own > 1 {
+                n_listed += n_own;
+                job.next = LIST + list_ends.len() as u32;
+                list_ends.push(n_listed);
+            }
+        }
+        let mut lists = vec![0; n_listed as usize];
+        for &(from, to) in &self.edges {
+            let next = self.jobs[from as usize].next;
+            if next != NONE && next >= LIST {
+                lists[place[from as usize] as usize] = to;
+                place[from as usize] += 1;
+            }
+        }
+        let mut durations_ps = vec![0; self.durations.len()];
+        for (&ps, &index) in &self.durations {
+            durations_ps[index as usize] = ps;
         }
         Jobs {
             resources: self.order,
             jobs: self.jobs,
+            origins: self.origins,
+            durations_ps,
+            n_before: self.n_before,
+            first: self.first,
+            also: self.also,
             switching: self.switching,
             waves: self.waves,
             rows_at_once: self.rows_at_once,
-            first_successor,
-            successors,
+            list_ends,
+            lists,
         }
     }
 }

@@ -18,6 +18,7 @@
 //! only what may begin when is finer than in the plan, whose steps take a
 //! whole layer's positions at a time.
 
+mod agenda;
 mod clock;
 mod estimate;
 mod jobs;

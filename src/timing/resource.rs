@@ -43,6 +43,24 @@ impl Resource {
         }
     }
 
+    /// Kinds of parts.
+    pub(super) const N_KINDS: usize = 9;
+
+    /// What kind of part it is, by number.
+    pub(super) fn kind_index(self) -> usize {
+        match self {
+            Self::Pe(_) => 0,
+            Self::Adcs(_) => 1,
+            Self::Issue(_) => 2,
+            Self::Multiplexers(_) => 3,
+            Self::ShiftAndAdd(_) => 4,
+            Self::Link(_) => 5,
+            Self::ChipLink(_) => 6,
+            Self::Buffer => 7,
+            Self::Digital => 8,
+        }
+    }
+
     /// The number among those of its kind.
     pub fn number(self) -> u32 {
         match self {

@@ -58,7 +58,7 @@ pub fn self_timed(
     let run = |own: &[Vec<u64>], stream: Stream| {
         simulate_each(&jobs, n_nodes, stream, |input, job| match nth_waves[job as usize] {
             Some(nth) => own[input as usize][nth as usize],
-            None => jobs.jobs[job as usize].duration_ps,
+            None => jobs.duration_ps(job),
         })
     };
     let one = Stream { n_inputs: 1, in_flight: 1, trace: false };

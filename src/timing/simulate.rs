@@ -5,10 +5,10 @@
 //! order of the plan. Nothing is interrupted. At most so many inputs are on
 //! the chip at once; the next comes when the oldest is done.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
-use super::jobs::{Jobs, Task};
+use super::agenda::{Agenda, Line};
+use super::jobs::{Jobs, Origin, Task};
 
 /// What is simulated.
 #[derive(Debug, Clone, Copy)]
@@ -45,37 +45,63 @@ pub(super) struct Run {
 
 /// An input on the chip.
 struct InFlight {
-    /// Jobs that each job still waits for.
+    /// What each job still waits for, of those that wait for several.
     before: Vec<u32>,
     /// Jobs not done.
     n_left: u32,
 }
 
+/// Input and job, in the order in which a resource takes them.
+fn key(input: u32, job: u32) -> u64 {
+    u64::from(input) << 32 | u64::from(job)
+}
+
+fn input_and_job(key: u64) -> (u32, u32) {
+    ((key >> 32) as u32, key as u32)
+}
+
+/// A resource.
+struct Part {
+    /// What it works at; `NO_KEY` where it is free.
+    at_work: u64,
+    /// The first job that waits for it, if any; the others are in line.
+    first: u64,
+    busy_ps: u64,
+}
+
+/// No input and job.
+const NO_KEY: u64 = u64::MAX;
+
 struct Simulation<'a, D> {
     jobs: &'a Jobs,
-    /// How long a job takes, by input and job.
-    duration_ps: D,
+    /// How long a job takes, by input and job, and the lane of those that end
+    /// in the order in which they began.
+    duration: D,
     stream: Stream,
     now: u64,
     /// Inputs on the chip, the oldest first, and its number.
     inputs: VecDeque<InFlight>,
     oldest: u32,
     n_begun: u32,
-    /// Jobs that could begin, by resource: input, job.
-    waiting: Vec<BinaryHeap<Reverse<(u32, u32)>>>,
-    free: Vec<bool>,
-    /// Resources that may begin a job.
+    n_done: u32,
+    /// By resource.
+    parts: Vec<Part>,
+    lines: Vec<Line>,
+    /// Free resources that jobs wait for.
     touched: Vec<u32>,
-    /// Jobs at work: end, resource, input, job.
-    working: BinaryHeap<Reverse<(u64, u32, u32, u32)>>,
+    agenda: Agenda,
     /// Done jobs whose successors have not been told.
-    told: Vec<(u32, u32)>,
+    told: Vec<u64>,
     run: Run,
 }
 
 /// Inputs that are all alike.
 pub(super) fn simulate(jobs: &Jobs, n_nodes: usize, stream: Stream) -> Run {
-    simulate_each(jobs, n_nodes, stream, |_, job| jobs.jobs[job as usize].duration_ps)
+    let lane_and_ps = |_, job: u32, _| {
+        let lane = jobs.jobs[job as usize].duration;
+        (lane, jobs.durations_ps[lane as usize])
+    };
+    run(jobs, n_nodes, stream, (jobs.durations_ps.len(), lane_and_ps))
 }
 
 /// Inputs of which each takes its own time, by input and job.
@@ -85,44 +111,55 @@ pub(super) fn simulate_each(
     stream: Stream,
     duration_ps: impl Fn(u32, u32) -> u64,
 ) -> Run {
+    // A resource does one job at a time, so that its own end in their order.
+    let lane_and_ps = |input, job, resource| (resource, duration_ps(input, job));
+    run(jobs, n_nodes, stream, (jobs.resources.len(), lane_and_ps))
+}
+
+/// Simulates, with so many lanes, and the lane and the duration of each input's
+/// job on its resource.
+fn run(
+    jobs: &Jobs,
+    n_nodes: usize,
+    stream: Stream,
+    (n_lanes, duration): (usize, impl Fn(u32, u32, u32) -> (u32, u64)),
+) -> Run {
     let n = jobs.resources.len();
+    let part = || Part { at_work: NO_KEY, first: NO_KEY, busy_ps: 0 };
     let mut simulation = Simulation {
         jobs,
-        duration_ps,
+        duration,
         stream,
         now: 0,
         inputs: VecDeque::new(),
         oldest: 0,
         n_begun: 0,
-        waiting: (0..n).map(|_| BinaryHeap::new()).collect(),
-        free: vec![true; n],
+        n_done: 0,
+        parts: std::iter::repeat_with(part).take(n).collect(),
+        lines: std::iter::repeat_with(Line::default).take(n).collect(),
         touched: Vec::new(),
-        working: BinaryHeap::new(),
+        agenda: Agenda::new(n_lanes),
         told: Vec::new(),
-        run: Run { busy_ps: vec![0; n], spans_ps: vec![None; n_nodes], ..Run::default() },
+        run: Run { spans_ps: vec![None; n_nodes], ..Run::default() },
     };
     simulation.admit();
     simulation.dispatch();
-    while let Some(&Reverse((end, ..))) = simulation.working.peek() {
-        simulation.now = end;
+    let mut ended = Vec::new();
+    while let Some(now) = simulation.agenda.next(&mut ended) {
+        simulation.now = now;
         // All that ends now is told before anything begins, so that what
         // begins does not depend on the order of what ends.
-        while let Some(&Reverse((at, resource, input, job))) = simulation.working.peek() {
-            if at != end {
-                break;
-            }
-            simulation.working.pop();
-            simulation.free[resource as usize] = true;
-            simulation.touched.push(resource);
-            simulation.done(input, job);
+        for resource in ended.drain(..) {
+            simulation.done(resource);
         }
         simulation.admit();
         simulation.dispatch();
     }
+    simulation.run.busy_ps = simulation.parts.iter().map(|part| part.busy_ps).collect();
     simulation.run
 }
 
-impl<D: Fn(u32, u32) -> u64> Simulation<'_, D> {
+impl<D: Fn(u32, u32, u32) -> (u32, u64)> Simulation<'_, D> {
     /// Lets inputs in, as many as may be on the chip.
     fn admit(&mut self) {
         loop {
@@ -131,90 +168,104 @@ impl<D: Fn(u32, u32) -> u64> Simulation<'_, D> {
                 self.oldest += 1;
             }
             // A later input may be done before an older one.
-            let n_on_chip = self.inputs.iter().filter(|input| input.n_left > 0).count();
-            if self.n_begun == self.stream.n_inputs
-                || n_on_chip >= self.stream.in_flight.max(1) as usize
-            {
+            let n_on_chip = self.n_begun - self.n_done;
+            if self.n_begun == self.stream.n_inputs || n_on_chip >= self.stream.in_flight.max(1) {
                 return;
             }
-            let before: Vec<u32> = self.jobs.jobs.iter().map(|job| job.n_before).collect();
-            let ready: Vec<u32> =
-                (0..before.len() as u32).filter(|&job| before[job as usize] == 0).collect();
-            let n_left = before.len() as u32;
-            self.inputs.push_back(InFlight { before, n_left });
+            let jobs = self.jobs;
+            let n_left = jobs.jobs.len() as u32;
+            self.inputs.push_back(InFlight { before: jobs.n_before.clone(), n_left });
             self.run.ends_ps.push(self.now);
             let input = self.n_begun;
             self.n_begun += 1;
-            for job in ready {
+            for &job in &jobs.first {
                 self.ready(input, job);
             }
             self.tell();
         }
     }
 
-    fn done(&mut self, input: u32, job: u32) {
-        self.told.push((input, job));
+    fn done(&mut self, resource: u32) {
+        let part = &mut self.parts[resource as usize];
+        self.told.push(std::mem::replace(&mut part.at_work, NO_KEY));
+        if part.first != NO_KEY {
+            self.touched.push(resource);
+        }
         self.tell();
     }
 
     /// Tells those who wait; what takes no time is done at once.
     fn tell(&mut self) {
-        while let Some((input, job)) = self.told.pop() {
+        while let Some(key) = self.told.pop() {
+            let (input, job) = input_and_job(key);
             let nth = (input - self.oldest) as usize;
             let jobs = self.jobs;
             self.inputs[nth].n_left -= 1;
             if self.inputs[nth].n_left == 0 {
                 self.run.ends_ps[input as usize] = self.now;
+                self.n_done += 1;
             }
             for &next in jobs.after(job) {
-                let before = &mut self.inputs[nth].before[next as usize];
-                *before -= 1;
-                if *before == 0 {
-                    self.ready(input, next);
+                if let Some(counter) = jobs.jobs[next as usize].counter() {
+                    let before = &mut self.inputs[nth].before[counter];
+                    *before -= 1;
+                    if *before > 0 {
+                        continue;
+                    }
                 }
+                self.ready(input, next);
             }
         }
     }
 
     fn ready(&mut self, input: u32, job: u32) {
-        match self.jobs.jobs[job as usize].resource {
-            Some(resource) => {
-                self.waiting[resource as usize].push(Reverse((input, job)));
+        let key = key(input, job);
+        let Some(resource) = self.jobs.jobs[job as usize].resource() else {
+            self.told.push(key);
+            return;
+        };
+        let part = &mut self.parts[resource as usize];
+        if part.first == NO_KEY {
+            part.first = key;
+            if part.at_work == NO_KEY {
                 self.touched.push(resource);
             }
-            None => self.told.push((input, job)),
+        } else {
+            let later = part.first.max(key);
+            part.first = part.first.min(key);
+            self.lines[resource as usize].add(later);
         }
     }
 
     /// Free resources take what waits for them.
     fn dispatch(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        touched.dedup();
-        for &resource in &touched {
-            if !self.free[resource as usize] {
-                continue;
-            }
-            let Some(Reverse((input, id))) = self.waiting[resource as usize].pop() else {
-                continue;
-            };
-            let job = &self.jobs.jobs[id as usize];
-            let duration_ps = (self.duration_ps)(input, id);
+        if self.stream.trace {
+            self.touched.sort_unstable();
+        }
+        let jobs = self.jobs;
+        for resource in self.touched.drain(..) {
+            let part = &mut self.parts[resource as usize];
+            let key = part.first;
+            let (input, id) = input_and_job(key);
+            part.first = self.lines[resource as usize].take().unwrap_or(NO_KEY);
+            part.at_work = key;
+            let (lane, duration_ps) = (self.duration)(input, id, resource);
             let end = self.now.saturating_add(duration_ps);
-            self.free[resource as usize] = false;
-            self.working.push(Reverse((end, resource, input, id)));
-            for index in [Some(resource), job.also].into_iter().flatten() {
-                self.run.busy_ps[index as usize] += duration_ps;
+            part.busy_ps += duration_ps;
+            self.agenda.add(lane, end, resource);
+            if let Some(also) = jobs.also(id) {
+                self.parts[also as usize].busy_ps += duration_ps;
             }
-            if input == 0 && matches!(job.task, Task::Waves | Task::Digital) {
-                let span = self.run.spans_ps[job.node as usize].get_or_insert((self.now, end));
-                *span = (span.0.min(self.now), span.1.max(end));
+            if input == 0 {
+                let Origin { node, task, .. } = jobs.origins[id as usize];
+                if matches!(task, Task::Waves | Task::Digital) {
+                    let span = self.run.spans_ps[node as usize].get_or_insert((self.now, end));
+                    *span = (span.0.min(self.now), span.1.max(end));
+                }
             }
             if self.stream.trace {
                 self.run.events.push(Event { input, job: id, start_ps: self.now });
             }
         }
-        touched.clear();
-        self.touched = touched;
     }
 }

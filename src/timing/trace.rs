@@ -81,21 +81,21 @@ pub(super) fn json(network: &Network<'_>, jobs: &Jobs, events: &[Event], title: 
         })
         .collect();
     for event in events {
-        let job = &jobs.jobs[event.job as usize];
-        let held = [job.resource, job.also];
+        let origin = jobs.origins[event.job as usize];
+        let held = [jobs.jobs[event.job as usize].resource(), jobs.also(event.job)];
         for index in held.into_iter().flatten() {
             let resource = jobs.resources[index as usize];
             lines.push(format!(
                 r#"{{"name":{name},"cat":"{task}","ph":"X","ts":{ts},"dur":{dur},"pid":{pid},"tid":{tid},"args":{{"input":{input},"layer":"{layer}","row":{row}}}}}"#,
-                name = names[job.node as usize],
-                task = verb(job.task),
+                name = names[origin.node as usize],
+                task = verb(origin.task),
                 ts = us(event.start_ps),
-                dur = us(job.duration_ps),
+                dur = us(jobs.duration_ps(event.job)),
                 pid = process(resource),
                 tid = resource.number(),
                 input = event.input,
-                layer = network.nodes[job.node as usize].layer,
-                row = job.row,
+                layer = network.nodes[origin.node as usize].layer,
+                row = origin.row,
             ));
         }
     }

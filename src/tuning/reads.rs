@@ -13,9 +13,18 @@
 //!
 //! Where lines are not subtracted before conversion, positive ones are driven
 //! first, then negative ones, and each for its part of the cycles.
+//!
+//! Where charges of planes are added up, a plane drives its lines for a cycle,
+//! and conversions of the sums follow:
+//!
+//! ```text
+//! conversions    values converted
+//! cycles         planes + cycles that these take
+//! energy         conversions x ADC + planes x (sample-and-hold, drivers, array) + the rest x shift-and-add
+//! ```
 
 use super::transposed::Driven;
-use crate::target::{Subtract, Target};
+use crate::target::{Conversion, Subtract, Target};
 
 /// What readings took.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -105,6 +114,33 @@ impl Wave {
             Subtract::BeforeConversion => 1,
             Subtract::AfterConversion => 2,
         };
-        Self::new(target, n_values, n_planes, phases, adc_bits)
+        match target.readout.conversion {
+            Conversion::Accumulated => Self::summed(target, n_values, n_planes, phases, adc_bits),
+            _ => Self::new(target, n_values, n_planes, phases, adc_bits),
+        }
+    }
+
+    /// That of so many values, of which the sums of so many planes are converted.
+    fn summed(
+        target: &Target,
+        n_values: usize,
+        n_planes: usize,
+        phases: usize,
+        adc_bits: u8,
+    ) -> Self {
+        let at_once = target.readout.lines_converted_per_cycle().max(1) as usize;
+        let converting = (phases * (n_values / phases.max(1)).div_ceil(at_once)) as u64;
+        let (conversions, driven) = (n_values as u64, (phases * n_planes) as u64);
+        let energy_pj = target.costs.as_ref().map_or(0.0, |costs| {
+            let driven_pj = costs.sample_and_hold_pj_per_cycle
+                + costs.drivers_pj_per_cycle
+                + costs.array_pj_per_cycle;
+            conversions as f64 * costs.conversion_pj(adc_bits)
+                + driven as f64 * driven_pj
+                + converting as f64 * costs.shift_and_add_pj_per_cycle
+        });
+        let volts2 = target.cell.read_voltage_v * target.cell.read_voltage_v;
+        let pj_per_us = volts2 * target.readout.cycle_ns / 1000.0;
+        Self { conversions, cycles: driven + converting, energy_pj, pj_per_us }
     }
 }

@@ -3,7 +3,8 @@
 //! For each output position that has an error, the gradients of its results,
 //! each times what a level of its column is worth, are brought to the range of
 //! codes by their largest, rounded, and driven into the output lines of the
-//! layer's tiles plane by plane, as any vector. What the input lines give,
+//! layer's tiles plane by plane, as any vector: each plane is converted, or the
+//! charge of all of them, as on the way forward. What the input lines give,
 //! converted and summed over tiles, is the gradient of the inputs:
 //!
 //! ```text
@@ -20,11 +21,14 @@ use rayon::prelude::*;
 
 use super::cells::weight_scales;
 use super::reads::{Reads, Wave};
-use crate::chip::{Chip, ReadNoise, Scratch, TileKernel, transposed_setting, transposed_tile};
+use crate::chip::{
+    Chip, ReadNoise, Scheme, Scratch, TileKernel, transposed_setting, transposed_tile,
+};
 use crate::entity::{LayerId, PeId};
 use crate::mapping::WeightTile;
+use crate::quantize::InputCoding;
 use crate::schedule::{AdcSetting, ExecutionPlan, Plane};
-use crate::target::Target;
+use crate::target::{Conversion, Target};
 
 /// Vectors that ranges are found from, at most.
 const SEEN_MAX: usize = 256;
@@ -76,7 +80,6 @@ struct Tile {
 pub(super) struct Reading {
     codes: Vec<u16>,
     driven: Vec<u16>,
-    sums: Vec<i64>,
     scratch: Scratch,
     /// How tiles were driven with it.
     pub took: Driven,
@@ -145,6 +148,7 @@ impl<'a> Transposed<'a> {
     pub fn calibrate(&mut self, chip: &Chip, seen: &BTreeMap<LayerId, Vec<f32>>, room: f64) {
         let turned = chip.transposed(self.plan, self.target, &self.pes);
         let bits = self.bits;
+        let coding = InputCoding { bits, signed: true, scale: 1.0, zero_point: 0 };
         for (id, layer) in &mut self.layers {
             let length = layer.scales.len();
             let mut codes = Vec::new();
@@ -158,7 +162,7 @@ impl<'a> Transposed<'a> {
                 let own = codes.chunks_exact(length.max(1));
                 let own: Vec<u16> =
                     own.flat_map(|codes| lines.clone().map(|line| codes[line])).collect();
-                let seen = (&own[..], bits);
+                let seen = (&own[..], &coding);
                 tile.adc = transposed_setting((&turned, &tile.turned), self.target, seen, room);
             });
             for tile in &mut layer.tiles {
@@ -177,11 +181,17 @@ impl<'a> Transposed<'a> {
             return;
         }
         let turned = chip.transposed(self.plan, self.target, &self.pes);
-        let (subtract, target, n_planes) = (self.plan.subtract, self.target, self.planes.len());
+        let (target, n_planes) = (self.target, self.planes.len());
+        // Errors are not as their planes are: none is left out.
+        let conversion = match self.plan.conversion {
+            Conversion::Accumulated => Conversion::Accumulated,
+            Conversion::EveryPlane | Conversion::Significant(_) => Conversion::EveryPlane,
+        };
+        let scheme = Scheme { subtract: self.plan.subtract, conversion };
         let tiles: Vec<&mut Tile> =
             self.layers.values_mut().flat_map(|layer| &mut layer.tiles).collect();
         tiles.into_par_iter().for_each(|tile| {
-            tile.kernel = TileKernel::new(&turned, &tile.turned, &tile.adc, subtract);
+            tile.kernel = TileKernel::new(&turned, &tile.turned, &tile.adc, scheme);
             let n_values = tile.kernel.as_ref().map_or(0, TileKernel::n_values);
             tile.wave = Wave::transposed(target, n_values, n_planes, tile.adc.bits());
             let lines = (tile.turned.input_line..).take(tile.turned.n_inputs() as usize);
@@ -202,7 +212,7 @@ impl<'a> Transposed<'a> {
     ) {
         gradient.fill(0.0);
         let Some(layer) = self.layers.get(&id) else { return };
-        let Reading { codes, driven, sums, scratch, took } = reading;
+        let Reading { codes, driven, scratch, took } = reading;
         took.waves.resize(layer.tiles.len(), 0);
         codes.clear();
         let unit = encode(errors, &layer.scales, self.bits, codes);
@@ -215,10 +225,9 @@ impl<'a> Transposed<'a> {
             if driven.iter().all(|&code| code == 0) {
                 continue;
             }
-            sums.clear();
-            sums.resize(kernel.n_pairs(), 0);
             let noise = ReadNoise::new(self.seed, number, tile.place.pe.0, layer.step);
-            kernel.wave(driven, &self.planes, Some((&noise, position as u32)), scratch, sums);
+            let noise = Some((&noise, position as u32));
+            let sums = kernel.sums(driven, &self.planes, noise, scratch);
             *waves += 1;
             let lines = driven.iter().zip(&tile.lines_us);
             let ones_us = lines.map(|(code, us)| f64::from((code & of_bits).count_ones()) * us);
@@ -227,8 +236,8 @@ impl<'a> Transposed<'a> {
             let rows = tile.place.groups.clone().flat_map(|group| {
                 tile.place.rows.clone().map(move |row| group as usize * n_rows + row as usize)
             });
-            for (row, &sum) in rows.zip(sums.iter()) {
-                gradient[row] += (sum as f64 * tile.levels_per_code * unit) as f32;
+            for (row, &sum) in rows.zip(sums) {
+                gradient[row] += (sum * tile.levels_per_code * unit) as f32;
             }
         }
     }

@@ -160,7 +160,8 @@ enum Tables {
     Solved(Solved),
 }
 
-/// Working memory of [`TileKernel::wave`] and [`TileKernel::currents`], to be reused.
+/// Working memory of [`TileKernel::wave`], [`TileKernel::sums`] and
+/// [`TileKernel::currents`], to be reused.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
     patterns: Vec<Pattern>,
@@ -391,7 +392,8 @@ impl TileKernel {
         self.instructions.run(Drive { tables: &self.tables, waves });
     }
 
-    /// Drives one wave: one code per input line in, one sum a pair out.
+    /// Drives one wave: one code per input line in, one sum a pair out, rounded
+    /// where ADCs were measured.
     ///
     /// `noise` is the stream of the step and the number of the position in it.
     pub fn wave(
@@ -402,6 +404,20 @@ impl TileKernel {
         scratch: &mut Scratch,
         results: &mut [i64],
     ) {
+        let sums = self.sums(codes, planes, noise, scratch);
+        for (result, &sum) in results.iter_mut().zip(sums) {
+            *result = sum.round_ties_even() as i64;
+        }
+    }
+
+    /// The same as it comes.
+    pub fn sums<'s>(
+        &self,
+        codes: &[u16],
+        planes: &[Plane],
+        noise: Option<(&ReadNoise, u32)>,
+        scratch: &'s mut Scratch,
+    ) -> &'s [f64] {
         let octet_stride = self.patterns(codes, &mut scratch.patterns);
         scratch.results.clear();
         scratch.results.resize(self.n_pairs, 0.0);
@@ -413,9 +429,7 @@ impl TileKernel {
             every: 1,
         };
         self.drive(driven, planes, noise.map(|(noise, _)| noise), &mut scratch.results);
-        for (result, &sum) in results.iter_mut().zip(&scratch.results) {
-            *result = sum.round_ties_even() as i64;
-        }
+        &scratch.results
     }
 
     /// Currents in uS without noise, one per value converted, given plane by

@@ -54,8 +54,9 @@ fn distances(bench: &Bench) -> BTreeMap<String, f64> {
 }
 
 /// With codes and conversions that round next to nothing, whether lines are
-/// subtracted before them or after, with groups in one tile, digits of weights
-/// on several pairs, copies of a layer, and resistance in the wires.
+/// subtracted before them or after, planes are converted or their charges, with
+/// groups in one tile, digits of weights on several pairs, copies of a layer, and
+/// resistance in the wires.
 #[test]
 fn arrays_carry_back_what_products_do() {
     let sliced = CompileOptions {
@@ -76,12 +77,15 @@ fn arrays_carry_back_what_products_do() {
         ..Default::default()
     };
     let after = "readout.subtract=after-conversion";
-    let cases: [(&str, Model, &[&str], CompileOptions); 5] = [
+    let charges = "readout.accumulation.stage=none";
+    let cases: [(&str, Model, &[&str], CompileOptions); 7] = [
         ("subtracted before", network(), &[], CompileOptions::default()),
         ("subtracted after", network(), &[after, "pe.inputs=16"], CompileOptions::default()),
         ("groups", grouped(), &["pe.inputs=20", "pe.outputs=16"], CompileOptions::default()),
         ("slices", network(), &[], sliced),
         ("copies", network(), &[after], copied),
+        ("charges", network(), &[charges], CompileOptions::default()),
+        ("charges after", grouped(), &[charges, after], CompileOptions::default()),
     ];
     for (what, model, sets, options) in cases {
         let bench = Bench::with(model, "ideal", &[&EXACT[..], sets].concat(), 16, &options);
@@ -104,6 +108,22 @@ fn coarser_conversions_err_more() {
     println!("{distances:?}");
     assert!(distances[0] > distances[1] && distances[1] > distances[2], "{distances:?}");
     assert!(distances[1] < 0.2, "{distances:?}");
+}
+
+/// What accumulators of the input lines do wrong is in the gradient, and the more
+/// the worse they are.
+#[test]
+fn accumulators_of_input_lines_err_too() {
+    let with = |mismatch: &str| {
+        let charges = ["readout.accumulation.stage=none", mismatch];
+        let bench = Bench::new(network(), "ideal", &[&EXACT[..], &charges].concat(), 16);
+        distances(&bench)["c1"]
+    };
+    let key = "readout.accumulation.mismatch_sd_fraction";
+    let distances = [0.0, 0.01, 0.1].map(|sd| with(&format!("{key}={sd}")));
+    println!("{distances:?}");
+    assert!(distances[0] < 2e-3 && distances[1] > 2.0 * distances[0], "{distances:?}");
+    assert!(distances[2] > 2.0 * distances[1] && distances[2] < 0.5, "{distances:?}");
 }
 
 /// The way to less loss is the one that digital products take.

@@ -17,9 +17,16 @@ use crate::pipeline;
 fn transposed_reads_are_counted_as_by_hand() {
     // An ADC set converts two lines a cycle; before conversion pairs are
     // subtracted, and five of them take three cycles, or else first five
-    // positive lines, then five negative ones.
-    let cases = [("before-conversion", 5, 3, 3), ("after-conversion", 10, 6, 3)];
-    for (subtract, n_values, n_cycles, n_driven) in cases {
+    // positive lines, then five negative ones. Planes are driven for as long as
+    // that takes, or, where charges are added up, for a cycle.
+    let subtractions = ["before-conversion", "after-conversion"];
+    let cases = [
+        (subtractions[0], false, 8 * 5, (8 * 3, 8 * 3), 3),
+        (subtractions[1], false, 8 * 10, (8 * 6, 8 * 6), 3),
+        (subtractions[0], true, 5, (8, 3), 1),
+        (subtractions[1], true, 10, (2 * 8, 6), 1),
+    ];
+    for (subtract, adds_up, n_conversions, (n_driving, n_converting), n_driven) in cases {
         let model = Onnx::new(3).input("x", &batched(None, &[4])).weights("a", &[4, 5]);
         let model = model.node("MatMul", &["x", "a"], "h", vec![]).weights("b", &[5, 2]);
         let model = model.node("MatMul", &["h", "b"], "y", vec![]).output("y");
@@ -32,7 +39,8 @@ fn transposed_reads_are_counted_as_by_hand() {
             "readout.input_bits=8",
             subtract.as_str(),
         ];
-        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let charges = adds_up.then_some("readout.accumulation.stage=none");
+        let sets: Vec<String> = sets.into_iter().chain(charges).map(str::to_string).collect();
         let target = pipeline::target("yao2020-macro", &sets);
         let inputs = pipeline::inputs(&model, 2, -1.0, 1.0, 5);
         let calibration = pipeline::calibrate(&model, &inputs, 2);
@@ -58,15 +66,17 @@ fn transposed_reads_are_counted_as_by_hand() {
         session.step().unwrap();
         let reads = session.reads();
         assert_eq!(reads.waves, 2, "{subtract}");
-        assert_eq!(reads.conversions, 2 * 8 * n_values, "{subtract}");
-        assert_eq!(reads.pe_cycles, 2 * 8 * n_cycles, "{subtract}");
+        assert_eq!(reads.conversions, 2 * n_conversions, "{subtract}");
+        // Planes are converted while they are driven, charges after it.
+        let n_cycles = if adds_up { n_driving + n_converting } else { n_driving };
+        assert_eq!(reads.pe_cycles, 2 * n_cycles, "{subtract}");
         let costs = target.costs.as_ref().unwrap();
-        let cycle_pj = costs.sample_and_hold_pj_per_cycle
+        let driving_pj = costs.sample_and_hold_pj_per_cycle
             + costs.drivers_pj_per_cycle
-            + costs.array_pj_per_cycle
-            + costs.shift_and_add_pj_per_cycle;
+            + costs.array_pj_per_cycle;
         let wanted_pj = reads.conversions as f64 * costs.adc_pj_per_conversion
-            + reads.pe_cycles as f64 * cycle_pj;
+            + (2 * n_driving) as f64 * driving_pj
+            + (2 * n_converting) as f64 * costs.shift_and_add_pj_per_cycle;
         assert!((reads.energy_pj / wanted_pj - 1.0).abs() < 1e-12, "{reads:?} {wanted_pj}");
         let wanted_ns = reads.pe_cycles as f64 * target.readout.cycle_ns;
         assert!((reads.busy_ns / wanted_ns - 1.0).abs() < 1e-12, "{reads:?} {wanted_ns}");
