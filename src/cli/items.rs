@@ -42,9 +42,8 @@ impl Items {
             shape: input.shape.clone(),
             element_type: input.element_type,
         });
-        let has_batch: Vec<bool> = model.inputs.iter().map(|input| input.has_batch).collect();
-        let batches = model.any_batch && has_batch.iter().all(|has| *has);
-        let n_batch = if batches { runtime::batch_size(model) } else { 1 };
+        let has_batch = model.inputs.iter().map(|input| input.has_batch).collect();
+        let n_batch = runtime::batch_size(model);
         Self { specs: specs.collect(), has_batch, n_batch }
     }
 

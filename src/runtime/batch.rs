@@ -4,7 +4,8 @@ use super::RunError;
 use crate::frontend::{Model, ModelInput};
 use crate::tensor::Tensor;
 
-/// How many inputs are run as one batch.
+/// How many inputs are run as one batch: one where an input of the model has no
+/// axis for more.
 ///
 /// A function of the model alone, so that batches are cut alike for any number
 /// of threads: the digital side's sums may depend on the batch they are in.
@@ -12,7 +13,7 @@ pub fn batch_size(model: &Model) -> usize {
     /// Values of the largest tensor that a batch may hold, so that what flows
     /// between layers stays in the cache.
     const MAX_VALUES: usize = 1 << 17;
-    if !model.any_batch {
+    if !model.any_batch || !model.inputs.iter().all(|input| input.has_batch) {
         return 1;
     }
     (MAX_VALUES / largest_tensor(model)).clamp(1, 64)

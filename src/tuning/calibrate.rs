@@ -157,11 +157,9 @@ pub(super) fn matched(
     matching: Matching,
 ) -> Result<(Vec<Corrected>, BTreeMap<LayerId, Moments>), TuneError> {
     let executor = Executor::new(plan, model, chip)?;
-    let batches = model.any_batch && model.inputs.iter().all(|input| input.has_batch);
-    let n_at_once = if batches { batch_size(model) } else { 1 };
     let all: Vec<usize> = (0..samples.len()).collect();
     let mut pairs = all
-        .chunks(n_at_once)
+        .chunks(batch_size(model))
         .map(|chosen| {
             let inputs = samples.batch(&model.inputs, chosen);
             let first = chosen.first().copied().unwrap_or(0) as u64;

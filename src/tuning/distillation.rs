@@ -290,7 +290,7 @@ impl Teacher {
         let cut = Cut::new(model, &plan.inputs, &[way.scores_tensor()]).map_err(RunError::from)?;
         let all: Vec<usize> = (0..samples.len()).collect();
         let parts = all
-            .par_chunks(at_once(model))
+            .par_chunks(batch_size(model))
             .map(|chosen| {
                 let flow = executor.start(&samples.batch(&model.inputs, chosen), 0)?;
                 let inputs = plan.inputs.iter().map(|t| flow.tensors.get(t).cloned());
@@ -342,7 +342,7 @@ impl Student<'_> {
         first: u64,
         weights: Option<&BTreeMap<LayerId, Vec<f32>>>,
     ) -> Result<(Gradients, Likeness), TuneError> {
-        let (n_at_once, n_steps) = (at_once(self.model), self.plan.steps.len());
+        let (n_at_once, n_steps) = (batch_size(self.model), self.plan.steps.len());
         let share = 1.0 / chosen.len().max(1) as f64;
         let parts: Vec<&[usize]> = chosen.chunks(n_at_once).collect();
         let parts = parts.into_par_iter().enumerate().map(|(nth, chosen)| {
@@ -373,12 +373,6 @@ impl Student<'_> {
         }
         Ok((gradients, all))
     }
-}
-
-/// Samples that run together.
-fn at_once(model: &Model) -> usize {
-    let batches = model.any_batch && model.inputs.iter().all(|input| input.has_batch);
-    if batches { batch_size(model) } else { 1 }
 }
 
 #[cfg(test)]

@@ -50,9 +50,9 @@ impl Tuner<'_> {
         let all: Vec<usize> = (0..samples.len()).collect();
         let mut fixed: BTreeMap<TensorId, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
         let mut n_values = 0;
-        for some in all.chunks(self.n_at_once() * 2 * rayon::current_num_threads()) {
+        for some in all.chunks(batch_size(self.model) * 2 * rayon::current_num_threads()) {
             let flows: Vec<Flow> = some
-                .par_chunks(self.n_at_once())
+                .par_chunks(batch_size(self.model))
                 .map(|chosen| {
                     let inputs = samples.batch(&self.model.inputs, chosen);
                     let mut flow = self.executor.start(&inputs, 0)?;
@@ -79,12 +79,6 @@ impl Tuner<'_> {
         }
         self.fixed = Some(Fixed(fixed));
         Ok(())
-    }
-
-    /// Samples that run together.
-    fn n_at_once(&self) -> usize {
-        let batches = self.model.any_batch && self.model.inputs.iter().all(|i| i.has_batch);
-        if batches { batch_size(self.model) } else { 1 }
     }
 
     /// Runs some samples to the scores.
@@ -205,7 +199,7 @@ impl Tuner<'_> {
         first: u64,
         work: impl Fn(&mut Flow, &[usize]) -> Result<T, TuneError> + Sync,
     ) -> Result<Vec<T>, TuneError> {
-        let n_at_once = self.n_at_once();
+        let n_at_once = batch_size(self.model);
         let parts: Vec<&[usize]> = chosen.chunks(n_at_once).collect();
         parts
             .into_par_iter()
