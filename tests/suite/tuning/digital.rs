@@ -184,7 +184,7 @@ fn scores_teach_gains_and_offsets() {
         let pairs = found[0].as_f32().unwrap().iter().zip(wanted[0].as_f32().unwrap());
         pairs.map(|(a, b)| f64::from((a - b) * (a - b))).sum()
     };
-    let how = Distillation { n_batch: 20, epochs: 8, rate: 0.02, seed: 1 };
+    let how = Distillation { n_batch: 20, epochs: 20, rate: 0.02, seed: 1 };
     let with_threads = |n: usize| -> (ExecutionPlan, Distilled) {
         let pool = ThreadPoolBuilder::new().num_threads(n).build().unwrap();
         let mut plan = bench.plan.clone();
@@ -196,7 +196,7 @@ fn scores_teach_gains_and_offsets() {
         (plan, distilled)
     };
     let (plan, Distilled { corrected, epochs, after }) = with_threads(1);
-    assert_eq!((corrected.len(), epochs.len(), after.n), (8, 8, 100));
+    assert_eq!((corrected.len(), epochs.len(), after.n), (8, 20, 100));
     let mut calibrated = bench.plan.clone();
     calibrate(&mut calibrated, &bench.model, &chip, &taught, Matching::Moments).unwrap();
     let (by_moments, by_scores) = (far(&calibrated), far(&plan));
