@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use ohmc::chip::{Conditions, Programmed};
-use ohmc::tuning::{self, Backward, Distilled, Layers, Matching};
+use ohmc::diagnostic::Diagnostic;
+use ohmc::tuning::{self, Backward, Distilled, Layers, Likeness, Matching};
 
 use super::error::CliError;
 use super::files;
@@ -15,6 +16,7 @@ use super::options::{
 use super::output;
 use super::prepare::{Prepared, Request};
 use super::progress::Progress;
+use super::render;
 use super::training::{Chosen, Results, TrainingOptions, hash_of, keep};
 use super::tuned::Calibrated;
 
@@ -105,6 +107,20 @@ enum How {
     Distilled,
 }
 
+/// Steps that are too long lead away from the model.
+fn warn_if_astray(epochs: &[Likeness]) {
+    let [first, .., last] = epochs else { return };
+    let (first, last) = (first.relative_error(), last.relative_error());
+    if last > first {
+        let percent = |error: f64| format!("{:.3e} %", 100.0 * error);
+        render::show_all(&[Diagnostic::warning(
+            "the scores are further from the model's than before",
+        )
+        .note(format!("relative error {} at first, {} now", percent(first), percent(last)))
+        .help("give a lower `--rate`, or more `--samples`; `--calibrate` alone takes no steps")]);
+    }
+}
+
 fn parse_share(text: &str) -> Result<f64, String> {
     match parse_amount(text) {
         Ok(Amount::Share(share)) => Ok(share),
@@ -179,6 +195,7 @@ impl Tune {
                 let Distilled { corrected, mut epochs, after } =
                     tuning::distil(plan, model, &chip, &samples, how, done)?;
                 epochs.push(after);
+                warn_if_astray(&epochs);
                 (corrected, epochs)
             }
         };

@@ -117,6 +117,9 @@ fn calibration_needs_no_labels() {
     desk.prints(&format!("{distil} --threads 1 -o again.chip"));
     assert!(desk.read("taught.chip") == desk.read("again.chip"));
     assert!(desk.read("taught.chip") != desk.read("put.chip"));
+    let astray = desk.ohmc(&format!("{distil} --rate 1e9 -o astray.chip"));
+    let said = String::from_utf8_lossy(&astray.stderr).to_string();
+    assert!(said.contains("further from the model's than before"), "{said}");
 }
 
 #[test]
