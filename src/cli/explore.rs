@@ -24,8 +24,9 @@ use super::options::{
 use super::output::{self, Output};
 use super::picture;
 use super::points::{Found, Point, Points};
-use super::prepare::{self, Ready, Request};
+use super::prepare::{self, Request};
 use super::progress::Progress;
+use super::ready::Ready;
 use super::score::{self, mean_and_sd};
 
 /// More points than anybody looks at.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `options` | groups of options that several commands take |
 //! | `prepare` | from MODEL, PLAN or CHIP and options to something that can run |
+//! | `ready` | from MODEL and options to what can be compiled |
 //! | `placed` | from MODEL to where its weights will sit, without looking at them |
 //! | `made` | what a compilation leaves beside its plan, told |
 //! | `chips` | from a plan to chips, and how they are read |
@@ -55,6 +56,7 @@ mod points;
 mod prepare;
 mod program;
 mod progress;
+mod ready;
 mod render;
 mod report;
 mod run;

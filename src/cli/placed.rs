@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::files;
 use super::prepare::{self, Request};
 use super::progress::Progress;
+use super::ready;
 use super::source;
 
 /// A model that was mapped.
@@ -45,13 +46,13 @@ impl Request<'_> {
         let reading = Progress::start("reading the model", None);
         let decoded = Decoded::new(&source::read(self.file)?, &file)?;
         let model = decoded.model(&self.compilation.frontend())?;
-        prepare::warn_of_no_arrays(&model, &file);
+        ready::warn_of_no_arrays(&model, &file);
         drop(reading);
         let _mapping = Progress::start("mapping", None);
-        let options = prepare::compile_options(self.compilation, mapping, None);
+        let options = ready::compile_options(self.compilation, mapping, None);
         let placed = compiler::place(&model, &target, &options);
         let (mapping, filled) =
-            placed.map_err(|error| prepare::not_compiled(error, &file, self.compilation))?;
+            placed.map_err(|error| ready::not_compiled(error, &file, self.compilation))?;
         Ok(Placed { file, model, target, mapping, filled })
     }
 }

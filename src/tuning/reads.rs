@@ -91,21 +91,16 @@ impl Wave {
         phases: usize,
         adc_bits: u8,
     ) -> Self {
-        let at_once = target.readout.lines_converted_per_cycle().max(1) as usize;
-        let rounds = (n_values / phases.max(1)).div_ceil(at_once);
-        let conversions = (n_planes * n_values) as u64;
+        let rounds = n_rounds(target, n_values, phases);
         let cycles = (n_planes * rounds * phases) as u64;
-        let energy_pj = target.costs.as_ref().map_or(0.0, |costs| {
-            let cycle_pj = costs.sample_and_hold_pj_per_cycle
-                + costs.drivers_pj_per_cycle
-                + costs.array_pj_per_cycle
-                + costs.shift_and_add_pj_per_cycle;
-            conversions as f64 * costs.conversion_pj(adc_bits) + cycles as f64 * cycle_pj
-        });
-        let volts2 = target.cell.read_voltage_v * target.cell.read_voltage_v;
-        // Microwatts times nanoseconds are femtojoules.
-        let pj_per_us = volts2 * target.readout.cycle_ns * rounds as f64 / 1000.0;
-        Self { conversions, cycles, energy_pj, pj_per_us }
+        let work = Work {
+            conversions: (n_planes * n_values) as u64,
+            cycles,
+            driving: cycles,
+            adding: cycles,
+            driving_per_plane: rounds,
+        };
+        work.wave(target, adc_bits)
     }
 
     /// That of a tile that is driven from its output lines.
@@ -128,19 +123,52 @@ impl Wave {
         phases: usize,
         adc_bits: u8,
     ) -> Self {
-        let at_once = target.readout.lines_converted_per_cycle().max(1) as usize;
-        let converting = (phases * (n_values / phases.max(1)).div_ceil(at_once)) as u64;
-        let (conversions, driven) = (n_values as u64, (phases * n_planes) as u64);
+        let driving = (phases * n_planes) as u64;
+        let adding = (phases * n_rounds(target, n_values, phases)) as u64;
+        let work = Work {
+            conversions: n_values as u64,
+            cycles: driving + adding,
+            driving,
+            adding,
+            driving_per_plane: 1,
+        };
+        work.wave(target, adc_bits)
+    }
+}
+
+/// What parts of a PE do for a vector.
+struct Work {
+    conversions: u64,
+    /// Cycles from the first plane to the last sum.
+    cycles: u64,
+    /// Cycles in which lines are driven.
+    driving: u64,
+    /// Cycles in which what was converted is added up.
+    adding: u64,
+    /// Cycles for which a plane is on its lines, and cells draw.
+    driving_per_plane: usize,
+}
+
+impl Work {
+    fn wave(&self, target: &Target, adc_bits: u8) -> Wave {
         let energy_pj = target.costs.as_ref().map_or(0.0, |costs| {
-            let driven_pj = costs.sample_and_hold_pj_per_cycle
+            let driving_pj = costs.sample_and_hold_pj_per_cycle
                 + costs.drivers_pj_per_cycle
                 + costs.array_pj_per_cycle;
-            conversions as f64 * costs.conversion_pj(adc_bits)
-                + driven as f64 * driven_pj
-                + converting as f64 * costs.shift_and_add_pj_per_cycle
+            self.conversions as f64 * costs.conversion_pj(adc_bits)
+                + self.driving as f64 * driving_pj
+                + self.adding as f64 * costs.shift_and_add_pj_per_cycle
         });
         let volts2 = target.cell.read_voltage_v * target.cell.read_voltage_v;
-        let pj_per_us = volts2 * target.readout.cycle_ns / 1000.0;
-        Self { conversions, cycles: driven + converting, energy_pj, pj_per_us }
+        let plane_ns = target.readout.cycle_ns * self.driving_per_plane as f64;
+        // Microwatts times nanoseconds are femtojoules.
+        let pj_per_us = volts2 * plane_ns / 1000.0;
+        Wave { conversions: self.conversions, cycles: self.cycles, energy_pj, pj_per_us }
     }
+}
+
+/// Cycles in which so many values are converted, those of one phase.
+fn n_rounds(target: &Target, n_values: usize, phases: usize) -> usize {
+    let at_once = target.readout.lines_converted_per_cycle().max(1) as usize;
+    (n_values / phases.max(1)).div_ceil(at_once)
 }
