@@ -42,6 +42,8 @@ pub(super) struct Matrix {
     scales: Vec<f64>,
     /// Mean square of these.
     square: f64,
+    /// What code 0 of an input stands for; not 0 where it has a zero point.
+    code_zero: f64,
     /// Changes wanted and not made yet, in levels,
     /// `[replica][group][row][column]`: each copy has cells of its own, and
     /// wants what its own positions say.
@@ -76,6 +78,7 @@ impl Matrix {
             n_weights: layer.levels.len(),
             scales,
             square,
+            code_zero: -f64::from(layer.coding.zero_point) * f64::from(layer.coding.scale),
             wanted: vec![0.0; n_wanted(layer)],
             velocity: Vec::new(),
         }
@@ -95,10 +98,9 @@ impl Matrix {
         if momentum > 0.0 && self.velocity.is_empty() {
             self.velocity = vec![0.0; self.wanted.len()];
         }
+        let column = self.columns();
         for (nth, (wanted, gradient)) in self.wanted.iter_mut().zip(gradient).enumerate() {
-            let column =
-                nth / (self.n_rows * self.n_columns) * self.n_columns + nth % self.n_columns;
-            let scale = self.scales[column % self.scales.len()];
+            let scale = self.scales[column(nth)];
             let mut step = -rate * gradient * scale / self.square;
             if let Some(velocity) = self.velocity.get_mut(nth) {
                 step += momentum * *velocity;
@@ -140,25 +142,29 @@ impl Matrix {
                 weights[weight] += factor * us / level_us;
             });
         }
-        let column = |weight: usize| {
-            weight / (self.n_rows * self.n_columns) * self.n_columns + weight % self.n_columns
-        };
-        let n = self.scales.len().max(1);
-        let real = |(weight, level): (usize, f64)| (level * self.scales[column(weight) % n]) as f32;
+        let column = self.columns();
+        let real = |(weight, level): (usize, f64)| (level * self.scales[column(weight)]) as f32;
         weights.into_iter().enumerate().map(real).collect()
     }
 
     /// The changes that are worth a pulse, which are no longer wanted then.
     /// `carry` keeps the others for later.
+    ///
+    /// Gives what the results of columns fall by for inputs that are all 0,
+    /// `[group][column]`, the mean of replicas: lines are driven with the zero
+    /// point then, whose product with the weights of the plan is taken off, but
+    /// not that with what they have become. Without a zero point, and of single
+    /// pulses, whose outcome nobody knows, it is nothing.
     pub fn changes(
         &mut self,
         plan: &ExecutionPlan,
-        programmed: &Programmed,
-        cell: &Cell,
+        (programmed, cell): (&Programmed, &Cell),
         (update, set_phase, carry): (Update, bool, bool),
         changes: &mut CellChanges,
-    ) {
+    ) -> Vec<f64> {
         let level_us = plan.level_us;
+        let (column, mut fallen) = (self.columns(), vec![0.0; self.scales.len()]);
+        let n_replicas = (self.wanted.len() / self.n_weights.max(1)).max(1) as f64;
         let taken = self.taken(level_us, |us| match update {
             Update::Threshold { least_us } => us.abs() >= least_us && us != 0.0,
             Update::Sign { above_us } => us.abs() > above_us,
@@ -178,6 +184,10 @@ impl Matrix {
                     Update::Threshold { .. } => {
                         let held = [at, at + 1].map(|at| f64::from(cells.relaxed_us[at]));
                         let goals = goals(held, change_us, cell);
+                        let [rise, drop] = [0, 1].map(|n| goals[n].map_or(0.0, |us| us - held[n]));
+                        let levels = factor * (rise - drop) / level_us;
+                        let own = column(weight);
+                        fallen[own] += self.code_zero * self.scales[own] * levels / n_replicas;
                         let writes = [at, at + 1].into_iter().zip(goals);
                         list.extend(
                             writes.filter_map(|(at, goal)| Some((at, CellChange::Write(goal?)))),
@@ -195,6 +205,7 @@ impl Matrix {
         }
         changes.retain(|_, list| !list.is_empty());
         self.made(&taken, carry);
+        fallen
     }
 
     /// The same of an array whose negative cells are references: one pulse on
@@ -219,6 +230,12 @@ impl Matrix {
         }
         changes.retain(|_, list| !list.is_empty());
         self.made(&taken, carry);
+    }
+
+    /// The column, of those of all groups, that a weight of any replica is of.
+    fn columns(&self) -> impl Fn(usize) -> usize + use<> {
+        let (n_rows, n_columns, n) = (self.n_rows, self.n_columns, self.scales.len().max(1));
+        move |weight| (weight / (n_rows * n_columns) * n_columns + weight % n_columns) % n
     }
 
     /// The slice that takes the change of each weight, from the highest.

@@ -2,7 +2,9 @@
 //! its columns' results, its biases.
 //!
 //! They are no cells. A step down their gradient is made at once and in full,
-//! with the rate and the momentum of the weights, and takes no pulse.
+//! with the rate and the momentum of the weights, and takes no pulse. Where
+//! inputs have a zero point, they follow what is written to the cells, so that
+//! inputs that are 0 go on to add nothing.
 
 use crate::schedule::PlanLayer;
 
@@ -34,6 +36,11 @@ impl Registers {
             }
             *bias += step;
         }
+    }
+
+    /// Makes up for what results have fallen by.
+    pub(super) fn raise(&mut self, fallen: &[f64]) {
+        self.bias.iter_mut().zip(fallen).for_each(|(bias, by)| *bias += by);
     }
 }
 

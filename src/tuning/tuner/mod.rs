@@ -41,7 +41,8 @@ pub struct Tuner<'a> {
     executor: Executor<'a>,
     way: Way,
     matrices: BTreeMap<LayerId, Matrix>,
-    /// What is digital of the same layers, if it is trained.
+    /// What is digital of the same layers, where it changes: if it is trained,
+    /// or follows weights whose inputs have a zero point.
     registers: BTreeMap<LayerId, Registers>,
     /// Crossbar layers that gradients pass; their weights are read backwards.
     passed: BTreeMap<LayerId, Matrix>,
@@ -133,9 +134,12 @@ impl<'a> Tuner<'a> {
             }
             Update::Threshold { .. } | Update::Sign { .. } => None,
         };
-        let registers =
-            tuned.iter().filter_map(|id| Some((*id, Registers::new(plan.layers.get(id)?))));
-        let registers = if options.biases { registers.collect() } else { BTreeMap::new() };
+        let registers = tuned.iter().filter_map(|id| {
+            let layer = plan.layers.get(id)?;
+            let changes = options.biases || layer.coding.zero_point != 0;
+            changes.then(|| (*id, Registers::new(layer)))
+        });
+        let registers = registers.collect();
         Ok(Self {
             matrices,
             registers,
@@ -206,7 +210,7 @@ impl<'a> Tuner<'a> {
         own.map(|(&id, matrix)| (id, matrix.velocity.clone())).collect()
     }
 
-    /// What is digital of tuned layers now, where it is trained.
+    /// What is digital of tuned layers now, where it changes.
     pub(in crate::tuning) fn registers(&self) -> &BTreeMap<LayerId, Registers> {
         &self.registers
     }
@@ -286,11 +290,17 @@ impl<'a> Tuner<'a> {
             }
             // What is transferred is a sum, whatever becomes of gradients.
             let how = (update, set_phase, carry || self.fast.is_some());
-            matrix.changes(self.plan, &self.programmed, &self.target.cell, how, &mut changes);
+            let held = (&self.programmed, &self.target.cell);
+            let fallen = matrix.changes(self.plan, held, how, &mut changes);
+            if let Some(own) = self.registers.get_mut(id) {
+                own.raise(&fallen);
+            }
         }
         for (id, own) in &mut self.registers {
-            let Some(gradient) = gradients.biases.get(id) else { continue };
-            own.descend(gradient, rate, momentum);
+            let gradient = gradients.biases.get(id).filter(|_| self.options.biases);
+            if let Some(gradient) = gradient {
+                own.descend(gradient, rate, momentum);
+            }
             self.executor.set_bias(*id, &own.bias);
         }
         let own = self.rewriter.apply(&mut self.programmed, self.plan, &changes, (seed, number));

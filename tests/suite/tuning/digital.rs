@@ -6,7 +6,7 @@ use ohmc::compiler::CompileOptions;
 use ohmc::frontend::Model;
 use ohmc::mapping::UnrollOptions;
 use ohmc::mapping::unroll::Choice;
-use ohmc::quantize::{QuantizeOptions, WeightRule};
+use ohmc::quantize::{InputRule, QuantizeOptions, WeightRule};
 use ohmc::runtime::{FloatModel, Runs};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::tensor::Tensor;
@@ -107,6 +107,39 @@ fn biases_are_trained_without_pulses() {
     let (kept, plan) = with(false);
     assert!((kept[19] - kept[0]).abs() < 1e-6 * kept[0], "{kept:?}");
     assert_eq!(plan.layers, bench.plan.layers);
+}
+
+/// Where inputs have a zero point, they follow what is written: inputs that are
+/// 0 give the biases, whatever has become of the weights.
+#[test]
+fn inputs_of_nothing_add_nothing_after_a_training() {
+    let quantize = QuantizeOptions { inputs: InputRule::Affine, ..Default::default() };
+    let options = CompileOptions { quantize, ..Default::default() };
+    let bench = Bench::with(product(), "ideal", &EXACT, 40, &options);
+    let id = bench.layer("fc");
+    assert!(bench.plan.layers[&id].coding.zero_point > 1000);
+    let session = bench.trained(TuneOptions {
+        update: Update::Threshold { least_us: 0.1 },
+        biases: false,
+        rate: 0.5,
+        n_batch: 40,
+        n_batches: 30,
+        ..TuneOptions::default()
+    });
+    assert!(session.batches().iter().map(|batch| batch.n_cells).sum::<u64>() > 50);
+    let before = &bench.plan.layers[&id].bias;
+    let mut plan = bench.plan.clone();
+    let programmed = session.finish().into_plan(&mut plan);
+    let chip = programmed.chip(&plan, &bench.target, &Conditions::at_once(0));
+    let executor = ohmc::Executor::new(&plan, &bench.model, &chip).unwrap();
+    let nothing = Tensor::f32(vec![1, 12], vec![0.0; 12]).unwrap();
+    let outputs = executor.run(&[nothing], 0).unwrap();
+    let largest = |left: &[f32], right: &[f32]| {
+        left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    let off = largest(outputs[0].as_f32().unwrap(), before);
+    let followed = largest(&plan.layers[&id].bias, before);
+    assert!(followed > 0.1 && off < 0.01 * followed, "off by {off}, {followed} made up for");
 }
 
 /// Columns whose gains and offsets are off are put right without labels.
