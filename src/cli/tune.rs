@@ -28,7 +28,8 @@ const CALIBRATION_SAMPLES: u64 = 300;
 /// Inputs run forward on the chip with all its effects; softmax, cross-entropy
 /// and the gradients of the layers that are tuned are computed beside it; what
 /// they ask for is given to its cells as pulses. The last layer is tuned
-/// unless `--layer` names others; all else stays as it was written.
+/// unless `--layer` names others or `--all-layers` takes all of them; all else
+/// stays as it was written.
 ///
 /// With `--state` the training is kept after every batch: when it was ended,
 /// the same command goes on, to the same chip. With `--calibrate` nothing is
@@ -50,7 +51,7 @@ pub struct Tune {
     /// pulse: by mean and deviation, by least squares, or taught by the scores.
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
           default_missing_value = "moments",
-          conflicts_with_all = ["layers", "update", "least", "forget", "keep_biases", "momentum",
+          conflicts_with_all = ["layers", "all_layers", "update", "least", "forget", "keep_biases", "momentum",
                                 "fast_least", "transfer_every", "transfer_share",
                                 "backward", "batches", "hold_out",
                                 "look_every", "patience", "randomise", "state", "curves", "svg",
@@ -60,6 +61,10 @@ pub struct Tune {
     /// Tune this layer; repeatable [default: the last one on arrays].
     #[arg(long = "layer", value_name = "NAME")]
     layers: Vec<String>,
+
+    /// Tune every layer on arrays.
+    #[arg(long, conflicts_with = "layers")]
+    all_layers: bool,
 
     /// What carries errors back through layers on arrays.
     #[arg(long, value_name = "HOW", default_value = "digital")]
@@ -149,6 +154,7 @@ impl Tune {
         }
         let chosen = Chosen {
             layers: match &self.layers[..] {
+                _ if self.all_layers => Layers::All,
                 [] => Layers::Last,
                 names => Layers::Named(names.to_vec()),
             },

@@ -94,6 +94,11 @@ fn biases_are_kept_with_the_chip() {
     assert_eq!((&kept["biases_trained"], &kept["changed_cells"]), (&false.into(), &0.into()));
     assert!(bytes("tuned.chip") != bytes("mcnn.chip"));
     assert!(bytes("kept.chip") == bytes("mcnn.chip"));
+    // Those of all layers, whichever way they are named.
+    summary("--all-layers -o all.chip");
+    summary("--layer conv1 --layer conv2 --layer fc -o named.chip");
+    assert!(desk.read("all.chip") == desk.read("named.chip"));
+    assert!(desk.read("all.chip") != desk.read("tuned.chip"));
 }
 
 #[test]
