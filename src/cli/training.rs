@@ -9,6 +9,7 @@ use ohmc::chip::{Programmed, Work};
 use ohmc::format::{self, ChipFile, OHMC_VERSION};
 use ohmc::schedule::ExecutionPlan;
 use ohmc::tensor::Values;
+use ohmc::timing::TimingOptions;
 use ohmc::tuning::{
     Backward, Distillation, Layers, Samples, Session, Transfer, TuneOptions, Tuner, Update,
 };
@@ -20,7 +21,7 @@ use super::output::{self, Output};
 use super::prepare::Prepared;
 use super::progress::Progress;
 use super::samples::Taking;
-use super::tuned::Training;
+use super::tuned::{Forward, Training};
 use super::{curves, files};
 
 /// How a chip is trained, and what is kept of it.
@@ -260,6 +261,7 @@ impl TrainingOptions {
         let result = Training {
             file: &prepared.file,
             target,
+            forward: Forward::of(&prepared.report(TimingOptions::default())),
             made: *made,
             before,
             after,

@@ -3,11 +3,57 @@
 use std::time::Duration;
 
 use ohmc::chip::Work;
+use ohmc::report::Report;
 use ohmc::target::Target;
 use ohmc::tuning::{
     Backward, Corrected, Likeness, Reads, Score, Session, Transfer, TuneOptions, Update, Wear,
 };
 use serde_json::{Value, json};
+
+/// What an input takes on its way forward.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward {
+    /// Its energy by the target's costs, where it gives any.
+    pub by_costs_pj: Option<f64>,
+    /// The energy that its cells draw by their physics if every bit is 1: no
+    /// input exceeds it.
+    pub in_cells_pj_max: f64,
+    /// Time between inputs of a stream.
+    pub interval_ns: f64,
+}
+
+impl Forward {
+    /// By what a plan's report says.
+    pub fn of(report: &Report) -> Self {
+        Self {
+            by_costs_pj: report.costs.as_ref().map(|costs| costs.energy.total_pj()),
+            in_cells_pj_max: report.physics.input_pj_max,
+            interval_ns: report.timing.interval_ps / 1e3,
+        }
+    }
+
+    fn text(&self, n: u64) -> String {
+        let uj = |pj: f64| format!("{:.3} uJ", pj * n as f64 / 1e6);
+        let by_costs = self
+            .by_costs_pj
+            .map_or(String::new(), |pj| format!("{} by the target's costs, ", uj(pj)));
+        let most = uj(self.in_cells_pj_max);
+        let us = self.interval_ns * n as f64 / 1e3;
+        format!(
+            "{n} inputs: {by_costs}at most {most} in cells by their physics, {us:.1} us in a stream"
+        )
+    }
+
+    fn json(&self, n: u64) -> Value {
+        let all = |each: f64| each * n as f64;
+        json!({
+            "inputs": n,
+            "energy_pj": self.by_costs_pj.map(all),
+            "array_pj_max": all(self.in_cells_pj_max),
+            "time_ns": all(self.interval_ns),
+        })
+    }
+}
 
 /// A training that is done.
 pub struct Training<'a> {
@@ -15,6 +61,8 @@ pub struct Training<'a> {
     pub file: &'a str,
     /// The target.
     pub target: &'a Target,
+    /// What an input takes on its way forward.
+    pub forward: Forward,
     /// What making the chip took, where it was made for this.
     pub made: Option<Work>,
     /// On the samples that it was tuned on, before and after.
@@ -67,6 +115,7 @@ impl Training<'_> {
             false => "as they were",
         };
         line("biases", biases.to_string());
+        line("forward", self.forward.text(session.n_forward()));
         if options.backward == Backward::Arrays {
             let Reads { waves, conversions, energy_pj, array_pj, busy_ns, .. } = session.reads();
             let by_costs = match self.target.costs {
@@ -143,6 +192,7 @@ impl Training<'_> {
                 Backward::Digital => "digital",
                 Backward::Arrays => "arrays",
             },
+            "forward": self.forward.json(session.n_forward()),
             "transposed_waves": session.reads().waves,
             "transposed_conversions": session.reads().conversions,
             "transposed_energy_pj": self.target.costs.as_ref().map(|_| session.reads().energy_pj),

@@ -187,6 +187,13 @@ impl<'a> Session<'a> {
         self.order.tuned().len()
     }
 
+    /// Inputs that have run forward: those of batches, and those held out each
+    /// time they were looked at.
+    pub fn n_forward(&self) -> u64 {
+        let looked: u64 = self.looks.iter().map(|look| look.score.n).sum();
+        self.batches.len() as u64 * self.n_batch() as u64 + looked
+    }
+
     /// What all batches took.
     pub fn work(&self) -> Work {
         let mut all = Work::default();

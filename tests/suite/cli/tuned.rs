@@ -41,6 +41,20 @@ fn a_tuned_chip_takes_the_place_of_the_other() {
     let before = desk.json("report mcnn.chip");
     let all = |json: &serde_json::Value| of(json, "set_pulses") + of(json, "reset_pulses");
     assert_eq!(all(&report), all(&before) + pulses);
+    // Inputs of its batches, and those held out at three looks, as the report
+    // says of each.
+    let forward = &json["forward"];
+    let n_held_out = json["held_out_samples"].as_u64().unwrap();
+    assert_eq!(forward["inputs"], 40 * 50 + 3 * n_held_out);
+    let each = |key: &str| forward[key].as_f64().unwrap() / forward["inputs"].as_f64().unwrap();
+    let near = |found: f64, wanted: &serde_json::Value| {
+        let wanted = wanted.as_f64().unwrap();
+        assert!((found - wanted).abs() < 1e-6 * wanted, "{found} {wanted}");
+    };
+    // The target gives no costs.
+    assert!(forward["energy_pj"].is_null() && before["energy_per_input"].is_null());
+    near(each("array_pj_max"), &before["physics"]["array_pj_per_input_max"]);
+    near(each("time_ns") / 1e3, &before["timing"]["interval_us"]);
     desk.prints("run tuned.chip --input digits -o y.npy");
     let accuracy = |chip: &str| {
         desk.json(&format!("eval {chip} --data digits --no-float"))["accuracy"]["mean"]
