@@ -12,8 +12,9 @@ use super::files;
 use super::made::Made;
 use super::options::{Compilation, Format, Preprocessing, Threads};
 use super::output::{self, Output, counted};
-use super::prepare::{Prepared, Request};
+use super::prepare::Prepared;
 use super::progress::Progress;
+use super::request::Request;
 
 /// Compile a model for a chip
 ///

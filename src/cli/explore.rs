@@ -24,9 +24,9 @@ use super::options::{
 use super::output::{self, Output};
 use super::picture;
 use super::points::{Found, Point, Points};
-use super::prepare::{self, Request};
 use super::progress::Progress;
 use super::ready::Ready;
+use super::request::{self, Request};
 use super::score::{self, mean_and_sd};
 
 /// More points than anybody looks at.
@@ -170,7 +170,7 @@ impl Explore {
         let svg = self.svg.as_deref().map(Output::create).transpose()?;
         let name = self.compilation.target.as_deref();
         let name = name.ok_or_else(|| CliError::NoTarget { file: files::name(&self.model) })?;
-        let text = prepare::target_text(name)?;
+        let text = request::target_text(name)?;
         let points = self.points()?;
         // Every target first: a key that is none is found before the work.
         let variants = points

@@ -6,7 +6,8 @@
 //! | file | what |
 //! |---|---|
 //! | `options` | groups of options that several commands take |
-//! | `prepare` | from MODEL, PLAN or CHIP and options to something that can run |
+//! | `request` | MODEL, PLAN or CHIP, and the options about it |
+//! | `prepare` | from such a request to something that can run |
 //! | `ready` | from MODEL and options to what can be compiled |
 //! | `placed` | from MODEL to where its weights will sit, without looking at them |
 //! | `made` | what a compilation leaves beside its plan, told |
@@ -59,6 +60,7 @@ mod progress;
 mod ready;
 mod render;
 mod report;
+mod request;
 mod run;
 mod samples;
 mod score;

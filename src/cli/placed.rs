@@ -9,9 +9,9 @@ use ohmc::target::Target;
 
 use super::error::CliError;
 use super::files;
-use super::prepare::{self, Request};
 use super::progress::Progress;
 use super::ready;
+use super::request::{self, Request};
 use super::source;
 
 /// A model that was mapped.
@@ -34,14 +34,14 @@ impl Request<'_> {
     pub fn placed(self) -> Result<Placed, CliError> {
         self.check_files("MODEL")?;
         let file = files::name(self.file);
-        if prepare::is_archive(self.file)? {
+        if request::is_archive(self.file)? {
             return Err(CliError::IsPlan { file });
         }
         let options = self.compilation.of_numbers();
         if !options.is_empty() {
             return Err(CliError::NotQuick { options });
         }
-        let target = prepare::target(self.target_name()?, self.compilation)?;
+        let target = request::target(self.target_name()?, self.compilation)?;
         let mapping = self.mapping_options()?;
         let reading = Progress::start("reading the model", None);
         let decoded = Decoded::new(&source::read(self.file)?, &file)?;

@@ -15,8 +15,9 @@ use super::error::CliError;
 use super::options::{Compilation, Format, Preprocessing, Seed, Threads};
 use super::output::{self, Output};
 use super::plain::Plain;
-use super::prepare::{Prepared, Request};
+use super::prepare::Prepared;
 use super::progress::Progress;
+use super::request::Request;
 use super::{chips, earlier, files};
 
 /// Program a plan into a chip

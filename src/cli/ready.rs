@@ -16,9 +16,9 @@ use super::files;
 use super::items::Items;
 use super::options::Compilation;
 use super::output::counted;
-use super::prepare::Request;
 use super::progress::Progress;
 use super::render;
+use super::request::Request;
 use super::source::ModelSource;
 
 /// A model that was read and calibrated.

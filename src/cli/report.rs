@@ -14,8 +14,9 @@ use super::made::Made;
 use super::options::{Compilation, Format, Preprocessing, Threads};
 use super::output::{self, Output};
 use super::placed::Placed;
-use super::prepare::{Prepared, Request};
+use super::prepare::Prepared;
 use super::progress::Progress;
+use super::request::Request;
 
 /// Report what a model takes of a chip
 ///

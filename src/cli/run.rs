@@ -14,8 +14,9 @@ use super::error::CliError;
 use super::items::by_item;
 use super::options::{Compilation, Format, Preprocessing, Seed, Selection, Threads};
 use super::output::{self, Output, counted};
-use super::prepare::{Prepared, Request};
+use super::prepare::Prepared;
 use super::progress::Progress;
+use super::request::Request;
 use super::score::numbers;
 use super::{energy, files};
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::options::{Format, parse_override};
-use super::{output, prepare};
+use super::{output, request};
 
 /// List targets, or print one
 ///
@@ -55,14 +55,14 @@ impl Targets {
 
     /// As it was written, comments included; changed by `--set`, as it then is.
     fn print_one(&self, name: &str) -> Result<(), CliError> {
-        let text = prepare::target_text(name)?;
+        let text = request::target_text(name)?;
         let target = Target::from_yaml(&text, name, &self.overrides)?;
         output::print(&if self.overrides.is_empty() { text } else { target.to_yaml() })
     }
 
     fn list(&self) -> Result<(), CliError> {
         let targets = builtin_names()
-            .map(|name| Ok((name, Target::from_yaml(&prepare::target_text(name)?, name, &[])?)))
+            .map(|name| Ok((name, Target::from_yaml(&request::target_text(name)?, name, &[])?)))
             .collect::<Result<Vec<_>, CliError>>()?;
         match self.format {
             Format::Text => {

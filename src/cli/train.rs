@@ -9,8 +9,8 @@ use ohmc::tuning::{Backward, Layers};
 
 use super::error::CliError;
 use super::options::{BackwardName, Compilation, Preprocessing, Seed, Threads};
-use super::prepare::{Fresh, Request};
 use super::progress::Progress;
+use super::request::{Fresh, Request};
 use super::training::{Chosen, TrainingOptions, hash_of};
 
 /// How far ranges reach beyond those of weights that were drawn, and of weights

@@ -14,9 +14,10 @@ use super::options::{
     Amount, BackwardName, Compilation, Format, Preprocessing, Threads, parse_amount,
 };
 use super::output;
-use super::prepare::{Prepared, Request};
+use super::prepare::Prepared;
 use super::progress::Progress;
 use super::render;
+use super::request::Request;
 use super::training::{Chosen, Results, TrainingOptions, hash_of, keep};
 use super::tuned::Calibrated;
 
