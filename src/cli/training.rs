@@ -59,8 +59,9 @@ pub struct TrainingOptions {
     #[arg(long)]
     forget: bool,
 
-    /// Leave biases as they are. They are digital registers behind the columns,
-    /// and trained with the weights of their layer, without a pulse.
+    /// Do not train biases. They are digital registers behind the columns, and
+    /// trained with the weights of their layer, without a pulse. Those of inputs
+    /// with a zero point follow what is written to cells all the same.
     #[arg(long)]
     keep_biases: bool,
 

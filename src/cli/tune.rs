@@ -52,8 +52,8 @@ pub struct Tune {
     /// pulse: by mean and deviation, by least squares, or taught by the scores.
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true,
           default_missing_value = "moments",
-          conflicts_with_all = ["layers", "all_layers", "update", "least", "forget", "keep_biases", "momentum",
-                                "fast_least", "transfer_every", "transfer_share",
+          conflicts_with_all = ["layers", "all_layers", "update", "least", "forget", "keep_biases",
+                                "momentum", "fast_least", "transfer_every", "transfer_share",
                                 "backward", "batches", "hold_out",
                                 "look_every", "patience", "randomise", "state", "curves", "svg",
                                 "labels"])]

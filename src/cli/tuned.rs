@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 /// What an input takes on its way forward.
 #[derive(Debug, Clone, Copy)]
 pub struct Forward {
-    /// Its energy by the target's costs, where it gives any.
+    /// Its energy by the target's costs, where it gives any, with all the
+    /// conversions that the plan counts.
     pub by_costs_pj: Option<f64>,
     /// The energy that its cells draw by their physics if every bit is 1: no
     /// input exceeds it.
@@ -112,7 +113,7 @@ impl Training<'_> {
         line("rule", rule(options));
         let biases = match options.biases {
             true => "trained digitally, without a pulse",
-            false => "as they were",
+            false => "not trained",
         };
         line("biases", biases.to_string());
         line("forward", self.forward.text(session.n_forward()));

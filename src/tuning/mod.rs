@@ -141,7 +141,8 @@ pub struct TuneOptions {
     /// later batches; else they are forgotten.
     pub carry: bool,
     /// Whether biases of these layers are trained too: digital registers behind
-    /// the columns, which cost no pulse.
+    /// the columns, which cost no pulse. Where inputs have a zero point, they
+    /// follow what is written to cells either way.
     pub biases: bool,
     /// Step along the gradient of a batch's mean loss.
     pub rate: f64,

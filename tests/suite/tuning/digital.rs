@@ -118,14 +118,17 @@ fn inputs_of_nothing_add_nothing_after_a_training() {
     let bench = Bench::with(product(), "ideal", &EXACT, 40, &options);
     let id = bench.layer("fc");
     assert!(bench.plan.layers[&id].coding.zero_point > 1000);
-    let session = bench.trained(TuneOptions {
+    let options = TuneOptions {
         update: Update::Threshold { least_us: 0.1 },
         biases: false,
         rate: 0.5,
         n_batch: 40,
         n_batches: 30,
         ..TuneOptions::default()
-    });
+    };
+    // In one go or in two.
+    assert!(bench.trained_anyhow(&options).registers.contains_key(&id));
+    let session = bench.trained(options);
     assert!(session.batches().iter().map(|batch| batch.n_cells).sum::<u64>() > 50);
     let before = &bench.plan.layers[&id].bias;
     let mut plan = bench.plan.clone();
